@@ -1,0 +1,399 @@
+"""Loss curves: runs, their learning rates and their losses; the curve folder that holds them, and their lineages."""
+
+import csv
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayes_cpt.areas import Segment
+from bayes_cpt.errors import CurvesError, DataError
+from bayes_cpt.validation import (
+    COLUMNS,
+    KEYS,
+    MINIMUM_POINTS,
+    Table,
+    frames_of,
+    hint,
+    listed,
+    pedigree,
+    read_table,
+    table_of_frame,
+)
+
+__all__ = [
+    "MINIMUM_POINTS",
+    "Curves",
+    "ancestors",
+    "curves_from_frames",
+    "digest",
+    "end_step",
+    "identification",
+    "learning_rates",
+    "lineage",
+    "merge",
+    "read_curves",
+    "read_runs",
+    "select",
+    "summary",
+    "write_curves",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Runs with their schedules and losses; made by the functions of this module, which check them.
+
+    Parameters
+    ----------
+    runs
+        Indexed by run name: phase ("pt" or "cpt"), parent (text or missing), parent_step (Int64), replay (float, share
+        of D_pt), model_size (non-embedding parameters), batch_tokens, seed (Int64), and any further columns.
+    lr
+        Columns run, step (from 1), lr: linear between the steps listed.
+    losses
+        Columns run, step (0 is the checkpoint), domain, loss. No rows in a plan.
+    """
+
+    runs: pd.DataFrame
+    lr: pd.DataFrame
+    losses: pd.DataFrame
+
+
+# In and out ---------------------------------------------------------------------------------------------------------
+
+
+def read_curves(path: str | Path) -> Curves:
+    """Read and check a curve folder.
+
+    Returns
+    -------
+    Curves
+        Rows in the order of the files.
+
+    Raises
+    ------
+    CurvesError
+        With every fault of the folder: file, row (the header is row 1), column, value, what would be right.
+    """
+    return _read(Path(path), ("runs", "lr", "losses"), known=None)
+
+
+def read_runs(path: str | Path, known: Curves | None = None) -> Curves:
+    """Read and check ``runs.csv`` and ``lr.csv`` of a plan; parents may also be runs of ``known``.
+
+    Raises
+    ------
+    CurvesError
+        With every fault of the two files.
+    """
+    return _read(Path(path), ("runs", "lr"), known)
+
+
+def curves_from_frames(
+    runs: pd.DataFrame, lr: pd.DataFrame, losses: pd.DataFrame | None = None, known: Curves | None = None
+) -> Curves:
+    """Check DataFrames with the columns of a curve folder (``runs`` may be indexed by run).
+
+    Without ``losses`` they are a plan, whose parents may also be runs of ``known``.
+
+    Raises
+    ------
+    CurvesError
+        With every fault; rows are counted from 0.
+    """
+    frames = {"runs": runs, "lr": lr} | ({} if losses is None else {"losses": losses})
+    return _checked("DataFrames", {kind: table_of_frame(frame, kind) for kind, frame in frames.items()}, known)
+
+
+def _read(folder: Path, kinds: Sequence[str], known: Curves | None) -> Curves:
+    if not folder.is_dir():
+        raise CurvesError(str(folder), ["no such folder; give one that has " + ", ".join(f"{k}.csv" for k in kinds)])
+    return _checked(str(folder), {kind: read_table(folder / f"{kind}.csv", kind) for kind in kinds}, known)
+
+
+def _checked(source: str, found: dict[str, tuple[Table | None, list[str]]], known: Curves | None) -> Curves:
+    frames, faults = frames_of(found, None if known is None else pedigree(known.runs, known.lr))
+    if faults:
+        raise CurvesError(source, faults)
+    return Curves(frames["runs"].set_index("run"), frames["lr"], frames.get("losses", _no_losses()))
+
+
+def _no_losses() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(COLUMNS["losses"])).astype(
+        {"run": "str", "step": "int64", "domain": "str", "loss": float}
+    )
+
+
+def _tables(curves: Curves) -> dict[str, pd.DataFrame]:
+    return {"runs": curves.runs.reset_index(), "lr": curves.lr, "losses": curves.losses}
+
+
+def write_curves(curves: Curves, path: str | Path) -> None:
+    """Write a curve folder; reading it gives the same values. Files appear whole or not at all."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        names = [f"{kind}.csv" for kind in COLUMNS]
+        for name, table in zip(names, _tables(curves).values(), strict=True):
+            table.to_csv(Path(temporary) / name, index=False, lineterminator="\n", quoting=_quoting(table))
+        for name in names:
+            (Path(temporary) / name).replace(folder / name)
+
+
+def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
+    """Quote all text if a carriage return is in it: Python's csv would leave that bare, and so break the row."""
+    text = table.select_dtypes(["str", "object"]).astype("str")
+    return csv.QUOTE_NONNUMERIC if any(text[name].str.contains("\r").any() for name in text) else csv.QUOTE_MINIMAL
+
+
+def digest(curves: Curves) -> str:
+    """SHA-256 of the columns of the contract, the same for any order of rows and any way to write the numbers."""
+    total = hashlib.sha256()
+    for kind, table in _tables(curves).items():
+        ordered = table[list(COLUMNS[kind])].sort_values(KEYS[kind])
+        total.update(ordered.to_csv(index=False, lineterminator="\n").encode())
+    return total.hexdigest()
+
+
+# Lineages -----------------------------------------------------------------------------------------------------------
+
+
+def _known(curves: Curves, run: str) -> str:
+    if run not in curves.runs.index:
+        names = list(curves.runs.index)
+        raise DataError(f"There is no run {run!r}{hint(run, names)}; the runs are {listed(names)}.")
+    return run
+
+
+def end_step(curves: Curves, run: str) -> int:
+    """Return the last step of a run's schedule."""
+    return int(curves.lr.loc[curves.lr["run"] == _known(curves, run), "step"].max())
+
+
+def learning_rates(curves: Curves, run: str) -> NDArray[np.float64]:
+    """Learning rate of every step of a run from 1 to its end, linear between the steps listed; shape (steps,)."""
+    listed_steps = curves.lr[curves.lr["run"] == _known(curves, run)].sort_values("step")
+    step = listed_steps["step"].to_numpy()
+    return np.interp(np.arange(1, step[-1] + 1), step, listed_steps["lr"].to_numpy())
+
+
+def ancestors(curves: Curves, run: str) -> list[str]:
+    """Names of the runs that a run goes on from, oldest first, without the run itself."""
+    chain: list[str] = []
+    parent = curves.runs["parent"][_known(curves, run)]
+    while pd.notna(parent):
+        chain.insert(0, _known(curves, str(parent)))
+        parent = curves.runs["parent"][parent]
+    return chain
+
+
+def lineage(curves: Curves, run: str) -> list[Segment]:
+    """Schedules that lead to a run: ancestors oldest first, each cut at its branch step, and the run itself last."""
+    chain = [*ancestors(curves, run), run]
+    cuts = [*curves.runs.loc[chain[1:], "parent_step"], None]
+    segments = [
+        Segment(curves.runs["phase"][name], learning_rates(curves, name)[:cut])
+        for name, cut in zip(chain, cuts, strict=True)
+    ]
+    return [segment for segment in segments if segment.learning_rate.size]
+
+
+# Choosing -----------------------------------------------------------------------------------------------------------
+
+
+def select(curves: Curves, where: str | None = None, domains: Sequence[str] | None = None) -> Curves:
+    """Keep the runs that a pandas query over ``runs`` names, their ancestors, and some of the domains.
+
+    Raises
+    ------
+    DataError
+        If the query fails or keeps no run, a domain is unknown, or no loss is left.
+    """
+    present = sorted(curves.losses["domain"].unique())
+    kept = list(curves.runs.index) if where is None else _queried(curves.runs, where)
+    for domain in domains or []:
+        if domain not in present:
+            raise DataError(f"No domain {domain!r}{hint(domain, present)}; the domains are {', '.join(present)}.")
+    names = {name for run in kept for name in (run, *ancestors(curves, run))}
+    wanted = present if domains is None else domains
+    losses = curves.losses[curves.losses["run"].isin(names) & curves.losses["domain"].isin(wanted)]
+    if losses.empty and not curves.losses.empty:
+        raise DataError(f"No losses are left for the runs {listed(sorted(names))} and the domains {', '.join(wanted)}.")
+    return replace(
+        curves,
+        runs=curves.runs[curves.runs.index.isin(names)],
+        lr=curves.lr[curves.lr["run"].isin(names)].reset_index(drop=True),
+        losses=losses.reset_index(drop=True),
+    )
+
+
+def _queried(runs: pd.DataFrame, where: str) -> list[str]:
+    columns = ", ".join(["run", *runs.columns])
+    try:
+        kept = list(runs.query(where, engine="python").index)
+    except Exception as error:  # a query may raise nearly anything
+        raise DataError(f"The query {where!r} fails ({error}); the columns are {columns}.") from error
+    if not kept:
+        raise DataError(f"The query {where!r} keeps no run of {len(runs)}; the columns are {columns}.")
+    return kept
+
+
+def merge(first: Curves, second: Curves) -> Curves:
+    """Put two sets of runs together; parents of the second may be in the first.
+
+    Raises
+    ------
+    DataError
+        If a run is in both, or a parent in neither.
+    """
+    twice = [name for name in second.runs.index if name in first.runs.index]
+    if twice:
+        raise DataError(f"Runs of both sets have the names {listed(twice)}; give the new ones others.")
+    both = Curves(
+        pd.concat([first.runs, second.runs]),
+        pd.concat([first.lr, second.lr], ignore_index=True),
+        pd.concat([first.losses, second.losses], ignore_index=True),
+    )
+    for run in both.runs.index:
+        ancestors(both, run)
+    return both
+
+
+# Looking ------------------------------------------------------------------------------------------------------------
+
+
+def summary(curves: Curves) -> pd.DataFrame:
+    """One row a run: what it is, its schedule, and what was measured.
+
+    ``loss_potential`` is final / peak LR of the pre-training (PT) that led to the run, missing where PT is unknown;
+    ``steps``, ``peak_lr`` and ``final_lr`` are the run's own.
+    """
+    measured = curves.losses.groupby("run")["domain"]
+    schedules = {run: learning_rates(curves, run) for run in curves.runs.index}
+    return curves.runs[["phase", "parent", "parent_step", "replay", "model_size"]].assign(
+        steps=[schedule.size for schedule in schedules.values()],
+        peak_lr=[schedule.max() for schedule in schedules.values()],
+        final_lr=[schedule[-1] for schedule in schedules.values()],
+        loss_potential=[_loss_potential(lineage(curves, run)) for run in schedules],
+        domains=measured.agg(lambda names: ", ".join(sorted(names.unique()))).reindex(curves.runs.index, fill_value=""),
+        points=measured.size().reindex(curves.runs.index, fill_value=0),
+    )
+
+
+def _loss_potential(segments: Sequence[Segment]) -> float:
+    rates = [segment.learning_rate for segment in segments if segment.phase == "pt"]
+    peak = max((rate.max() for rate in rates), default=0.0)
+    return rates[-1][-1] / peak if peak > 0 else np.nan
+
+
+def identification(curves: Curves) -> list[str]:
+    """Sentences on what a law can not learn from these curves, each with what to do about it; none if all is well."""
+    table = summary(curves)
+    cpt = table[(table["phase"] == "cpt") & (table["points"] > 0)]
+    return [
+        *_of_pre_training(curves, table),
+        *(
+            _of_replay(cpt)
+            if len(cpt)
+            else ["No CPT run has losses: only the terms of PT can be learnt; add CPT runs."]
+        ),
+        *_of_checkpoints(curves, cpt),
+        *_of_range(cpt),
+        *_of_sizes(table),
+        *_of_domains(curves.losses),
+    ]
+
+
+def _falls(curves: Curves, runs: pd.Index) -> bool:
+    return any((np.diff(learning_rates(curves, run)) < 0).any() for run in runs)
+
+
+def _of_pre_training(curves: Curves, table: pd.DataFrame) -> Iterator[str]:
+    pt = table[table["phase"] == "pt"]
+    if not pt["points"].any():
+        yield (
+            "No PT run has losses: the terms of PT rest on priors and CPT alone; add the PT curve, or fit the model "
+            "open-checkpoint."
+        )
+    for phase in ("pt", "cpt"):
+        runs = table.index[table["phase"] == phase]
+        if len(runs) and not _falls(curves, runs):
+            yield (
+                f"The LR never falls in a {phase.upper()} run: the annealing coefficient of {phase.upper()} is not "
+                "identified; add a run that decays."
+            )
+
+
+def _of_replay(cpt: pd.DataFrame) -> Iterator[str]:
+    ratios = [f"{ratio:g}" for ratio in sorted(cpt["replay"].unique())]
+    if len(ratios) == 1:
+        yield (
+            f"All CPT runs have replay ratio {ratios[0]}: the effect of replay is not identified; add runs at two or "
+            "more other ratios, or forecast at this one only."
+        )
+    if len(ratios) == 2:
+        yield (
+            f"The CPT runs have two replay ratios, {' and '.join(ratios)}: the form of the effect is not identified, "
+            "and intervals at other ratios rest on priors; add runs at a third ratio."
+        )
+
+
+def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[str]:
+    orphans = [run for run in cpt.index if lineage(curves, run)[0].phase == "cpt"]
+    if orphans:
+        yield (
+            f"{listed(orphans)}: no parent, so loss potential and the forward area of PT are unknown; name the PT run "
+            "they go on from, or fit the model open-checkpoint."
+        )
+    started = cpt.drop(index=orphans)
+    checkpoints = started[["parent", "parent_step"]].drop_duplicates()
+    unstarted = [run for run in cpt.index if run not in set(curves.losses.loc[curves.losses["step"] == 0, "run"])]
+    if unstarted:
+        yield (
+            f"{listed(unstarted)}: no loss at step 0, so the change since the checkpoint rests on the law; measure the "
+            "checkpoint on each domain."
+        )
+    potentials = started["loss_potential"].dropna().round(6).unique()
+    if len(potentials) == 1:
+        what = "one checkpoint" if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
+        yield (
+            f"The CPT runs go on from {what} of loss potential {potentials[0]:g}: its effect is not identified; add "
+            "CPT runs from a checkpoint of another loss potential, or forecast at this one only."
+        )
+
+
+def _of_range(cpt: pd.DataFrame) -> Iterator[str]:
+    for column, label in (("steps", "length in steps"), ("peak_lr", "peak LR")):
+        values = cpt[column].unique()
+        if len(values) == 1:
+            yield (
+                f"All CPT runs have one {label}, {values[0]:,g}: forecasts at others extrapolate; add a CPT run of "
+                "another, or forecast near this one."
+            )
+
+
+def _of_sizes(table: pd.DataFrame) -> Iterator[str]:
+    sizes = table["model_size"].dropna().value_counts()
+    if len(sizes) > 1:
+        yield (
+            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): a law without model size needs "
+            f'one of them, such as --where "model_size == {sizes.index[0]}".'
+        )
+
+
+def _of_domains(losses: pd.DataFrame) -> Iterator[str]:
+    measured = {str(domain): set(runs) for domain, runs in losses.groupby("domain")["run"]}
+    for domain, runs in measured.items():
+        lacking = sorted(set(losses["run"]) - runs)
+        if lacking:
+            yield (
+                f"Domain {domain!r} is measured in {len(runs)} runs and not in {listed(lacking)}: it is learnt from "
+                "fewer runs than the rest; measure it there too, or leave it out with --domains."
+            )

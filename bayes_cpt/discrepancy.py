@@ -1,0 +1,171 @@
+"""Structured discrepancy: how whole runs depart from the law, beyond measurement noise.
+
+The loss of a run is law + discrepancy + noise. The discrepancy is a sum of Gaussian effects, each of which multiplies
+a column that is zero where the effect has had nothing to act on:
+
+- ``smooth``: the law's own misfit over log forward area, common to all runs (Matern-3/2, by its leading modes);
+- ``offset``: a run from scratch as a whole sits a little above or below the law;
+- ``transient``: its early misfit, which fades with the steps;
+- ``annealing``: a run's annealing is a little larger or smaller than the law's;
+- ``shift``: the same of its distribution shift.
+
+A child inherits what its parent had gathered at the branch, and its own effects act on what comes after it: so its
+discrepancy starts where the parent's was. Given the law's parameters all effects are Gaussian, so the likelihood
+integrates them out exactly (Woodbury's identity), at a cost linear in the points. docs/discrepancy.md has the
+evidence. Everything here runs on NumPy, with leading dimensions for draws, and on PyTensor.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.features import Design
+from bayes_cpt.laws import Array, Terms
+
+SMOOTH_LENGTH = 1.5
+"""Length of the smooth process, in e-folds of forward area."""
+SMOOTH_MODES = 14
+
+
+class Nodes(NamedTuple):
+    """What the columns of the effects are made of, at the nodes of a design.
+
+    Parameters
+    ----------
+    design
+        The points.
+    terms
+        The law's terms at the nodes.
+    log_forward_area
+        (nodes,) Log of the forward area over the reference.
+    log_forward_area_range
+        Over which the smooth process is defined; it stays constant beyond.
+    transient_memory
+        Steps in which the transient fades.
+    """
+
+    design: Design
+    terms: Terms
+    log_forward_area: Array
+    log_forward_area_range: tuple[float, float]
+    transient_memory: Array
+
+
+class Component(NamedTuple):
+    """One kind of effect: its columns (..., nodes, effects), and the runs that have one (None: effects are modes)."""
+
+    columns: Callable[[Nodes], Array]
+    runs: Callable[[Design], IntArray] | None
+
+
+def _smooth_columns(nodes: Nodes) -> Array:
+    return smooth_modes(nodes.log_forward_area, *nodes.log_forward_area_range)
+
+
+def _offset_columns(nodes: Nodes) -> Array:
+    return _root(nodes.design)
+
+
+def _transient_columns(nodes: Nodes) -> Array:
+    elapsed = nodes.design.features["elapsed"]
+    return np.exp(-elapsed / nodes.transient_memory[..., None])[..., None] * _root(nodes.design)
+
+
+def _annealing_columns(nodes: Nodes) -> Array:
+    return _inherited_columns(nodes.design, nodes.terms.annealing)
+
+
+def _shift_columns(nodes: Nodes) -> Array:
+    return _inherited_columns(nodes.design, nodes.terms.shift)[..., cpt_runs(nodes.design)]
+
+
+def root_runs(design: Design) -> IntArray:
+    """Indices of the runs from scratch."""
+    return np.flatnonzero(design.parent < 0)
+
+
+def cpt_runs(design: Design) -> IntArray:
+    """Indices of the continual pre-training runs."""
+    return np.flatnonzero(design.is_cpt)
+
+
+def all_runs(design: Design) -> IntArray:
+    """Indices of all runs."""
+    return np.arange(len(design.runs))
+
+
+COMPONENTS: Mapping[str, Component] = MappingProxyType(
+    {
+        "smooth": Component(_smooth_columns, None),
+        "offset": Component(_offset_columns, root_runs),
+        "transient": Component(_transient_columns, root_runs),
+        "annealing": Component(_annealing_columns, all_runs),
+        "shift": Component(_shift_columns, cpt_runs),
+    }
+)
+"""Every component a model file may use, by the name that stands before ``_scale`` in it."""
+
+
+def _inherited_columns(design: Design, term: Array) -> Array:
+    """Columns (..., nodes, runs) of effects that multiply what a term has gathered during each run of a lineage."""
+    count = len(design.runs)
+    own, below = (design.run[:, None] == np.arange(count)).astype(float), _below(design)
+    at_start = term[..., design.start] * (design.parent >= 0)
+    gathered_by_ancestors = at_start[..., below] - at_start[..., None, :]
+    return own * (term - at_start[..., design.run])[..., None] + gathered_by_ancestors[..., design.run, :]
+
+
+def _below(design: Design) -> IntArray:
+    """For run r and its ancestor a, at [r, a], the run by which r's lineage leaves a; a itself where it is none."""
+    below = np.tile(np.arange(len(design.runs)), (len(design.runs), 1))
+    for run, parent in enumerate(design.parent):
+        if parent >= 0:
+            below[run] = below[parent]
+            below[run, parent] = run
+    return below
+
+
+def _root(design: Design) -> FloatArray:
+    """Membership (nodes, runs from scratch) of each node in the lineage of a run from scratch."""
+    root = np.arange(len(design.runs))
+    for run, parent in enumerate(design.parent):
+        root[run] = run if parent < 0 else root[parent]
+    return (root[design.run][:, None] == root_runs(design)).astype(float)
+
+
+def smooth_modes(place: FloatArray, lower: float, upper: float) -> FloatArray:
+    """Leading modes (nodes, modes) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
+
+    Constant beyond ``lower`` and ``upper``. Modes are those of the process on a grid, carried to other places by its
+    covariance (Nystrom), so that independent standard normal effects give the process.
+    """
+    grid, modes = _grid_modes(lower, upper)
+    return _matern(np.clip(place, lower, upper)[:, None] - grid) @ modes
+
+
+@cache
+def _grid_modes(lower: float, upper: float) -> tuple[FloatArray, FloatArray]:
+    grid = np.linspace(lower, upper, 120)
+    values, vectors = np.linalg.eigh(_matern(grid[:, None] - grid))
+    return grid, vectors[:, -SMOOTH_MODES:] / np.sqrt(values[-SMOOTH_MODES:])
+
+
+def _matern(distance: FloatArray) -> FloatArray:
+    scaled = np.sqrt(3) * np.abs(distance) / SMOOTH_LENGTH
+    return (1 + scaled) * np.exp(-scaled)
+
+
+def noise_variance(
+    relative_learning_rate: Array, shift: Array, noise_floor: Array, noise_learning_rate: Array, noise_shift: Array
+) -> Array:
+    """Variance of a measured loss: a floor, a part that grows with LR, and one with LR x forgetting.
+
+    Curves are rougher at high LR, and most so where the shift is large (discrepancy.md's K).
+    """
+    by_rate = noise_learning_rate[..., None] * relative_learning_rate
+    by_shift = noise_shift[..., None] * shift * relative_learning_rate
+    return noise_floor[..., None] ** 2 + by_rate**2 + by_shift**2

@@ -1,0 +1,125 @@
+"""The distribution of measured losses given parameters: law + discrepancy + noise, for one domain.
+
+``evaluate`` runs on NumPy arrays (parameters with leading dimensions for draws) and on PyTensor variables alike, so
+that what is fitted and what is forecast are one piece of code.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.discrepancy import COMPONENTS, Nodes, noise_variance
+from bayes_cpt.features import Design, at_memory
+from bayes_cpt.laws import Array, Law, Reference, Terms
+
+
+class Model(NamedTuple):
+    """What is fixed about one domain's model.
+
+    Parameters
+    ----------
+    law
+        The law.
+    components
+        Parts of the discrepancy in use.
+    domain
+        The domain.
+    reference
+        Where the law's observable parameters are read.
+    smooth_range
+        Log forward areas over the reference between which the smooth process is defined.
+    """
+
+    law: Law
+    components: tuple[str, ...]
+    domain: str
+    reference: Reference
+    smooth_range: tuple[float, float]
+
+
+class Evaluation(NamedTuple):
+    """A domain's losses at the nodes of a design: terms of the law, effects' columns and noise.
+
+    Parameters
+    ----------
+    terms
+        (..., nodes) each.
+    columns
+        By component, (..., nodes, effects), for effects of unit scale.
+    noise_variance
+        (..., nodes).
+    """
+
+    terms: Terms
+    columns: Mapping[str, Array]
+    noise_variance: Array
+
+
+def coefficients(model: Model, parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the law's own coefficients for sampled parameters."""
+    names = (*model.law.parameters, *model.law.checkpoint_parameters)
+    return model.law.coefficients(model.reference, **{name: parameters[name] for name in names})
+
+
+def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> Evaluation:
+    """Evaluate a domain's model at all nodes of a design."""
+    features = at_memory(design, parameters["memory"])
+    own = {name: value[..., None] for name, value in coefficients(model, parameters).items()}
+    terms = model.law.predict(model.domain, features, own)
+    area = features["forward_area_pt"] + features["forward_area_cpt"]
+    nodes = Nodes(
+        design=design,
+        terms=terms,
+        log_forward_area=np.log(np.maximum(area, np.finfo(float).tiny) / model.reference.forward_area),
+        log_forward_area_range=model.smooth_range,
+        transient_memory=parameters.get("transient_memory"),
+    )
+    variance = noise_variance(
+        features["relative_learning_rate"],
+        terms.shift,
+        parameters["noise_floor"],
+        parameters["noise_learning_rate"],
+        parameters.get("noise_shift", np.zeros(())),
+    )
+    return Evaluation(terms, {name: COMPONENTS[name].columns(nodes) for name in model.components}, variance)
+
+
+def effects_given_losses(
+    evaluation: Evaluation, scales: Mapping[str, FloatArray], nodes: IntArray, losses: FloatArray, random: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Draw the effects given parameters and measured losses, one draw a draw of the parameters.
+
+    Parameters
+    ----------
+    evaluation
+        At the design's nodes; arrays lead with (draws,).
+    scales
+        By component, (draws,).
+    nodes, losses
+        (points,) What was measured where.
+    random
+        Source of randomness.
+
+    Returns
+    -------
+    dict
+        By component, (draws, effects), in units of the columns.
+    """
+    draws = evaluation.noise_variance.shape[0]
+    parts = {
+        name: np.broadcast_to(columns, (draws, *columns.shape[-2:]))[:, nodes] * scales[name][:, None, None]
+        for name, columns in evaluation.columns.items()
+    }
+    scaled = np.concatenate(list(parts.values()), axis=-1)
+    weighted = scaled / evaluation.noise_variance[:, nodes, None]
+    precision = np.eye(scaled.shape[-1]) + np.swapaxes(weighted, 1, 2) @ scaled
+    residual = losses - evaluation.terms.loss[:, nodes]
+    lower = np.linalg.cholesky(precision)
+    projected = np.linalg.solve(lower, np.swapaxes(weighted, 1, 2) @ residual[..., None])
+    noise = random.standard_normal(projected.shape)
+    standard = np.linalg.solve(np.swapaxes(lower, 1, 2), projected + noise)[..., 0]
+    widths = [part.shape[-1] for part in parts.values()]
+    split = np.split(standard, np.cumsum(widths)[:-1], axis=-1)
+    return {name: scales[name][:, None] * values for name, values in zip(parts, split, strict=True)}

@@ -1,0 +1,105 @@
+"""From a model file and observations to a PyMC model."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from bayes_cpt.likelihood import Evaluation, Model, coefficients, evaluate
+from bayes_cpt.observations import EXTRAPOLATION, Observations
+from bayes_cpt.specs import FAMILIES, Prior, Spec
+
+
+def domain_models(spec: Spec, observations: Observations) -> dict[str, Model]:
+    """Return what is fixed about each domain's model."""
+    static = observations.design.features
+    total = static["forward_area_pt"] + static["forward_area_cpt"]
+    measured = total[np.concatenate(list(observations.nodes.values()))]
+    return {
+        domain: Model(
+            law=spec.law,
+            components=spec.components,
+            domain=domain,
+            reference=observations.references[domain],
+            smooth_range=(float(np.log(measured.min() / total.max())), EXTRAPOLATION),
+        )
+        for domain in observations.domains
+    }
+
+
+def build(spec: Spec, observations: Observations) -> pm.Model:
+    """Build the model of all domains and runs.
+
+    Parameters carry the dimension ``domain``, but for those of the checkpoint. The law's own coefficients are
+    deterministics. The discrepancy's effects are integrated out: `bayes_cpt.inference` draws them afterwards.
+    """
+    with pm.Model(coords={"domain": list(observations.domains)}) as model:
+        sampled = {
+            name: _variable(name, prior, observations, common=name in spec.law.checkpoint_parameters)
+            for name, prior in spec.priors.items()
+        }
+        own: dict[str, list[TensorVariable]] = {}
+        for index, (domain, fixed) in enumerate(domain_models(spec, observations).items()):
+            parameters = {name: value if value.ndim == 0 else value[index] for name, value in sampled.items()}
+            for name, value in coefficients(fixed, parameters).items():
+                own.setdefault(name, []).append(value)
+            _likelihood(fixed, observations, parameters)
+        for name in own.keys() - sampled.keys():
+            pm.Deterministic(name, pt.stack(own[name]), dims="domain")
+    return model
+
+
+def _variable(name: str, prior: Prior, observations: Observations, *, common: bool) -> TensorVariable:
+    family = FAMILIES[prior.family]
+    domains: Sequence[str | None] = [None] if common else observations.domains
+    scales = [observations.scales[prior.unit][domain or observations.domains[0]] for domain in domains]
+
+    def argument(key: str) -> np.ndarray:
+        values = np.array([prior.argument(key, domain) for domain in domains])
+        scaled = values * scales if key in family.scaled else values
+        return scaled[0] if common else scaled
+
+    arguments = {key: argument(key) for key in family.arguments}
+    if prior.family == "LogNormal":
+        arguments["mu"] = np.log(arguments.pop("median"))
+    return getattr(pm, prior.family)(name, **arguments, dims=None if common else "domain")
+
+
+def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[str, TensorVariable]) -> None:
+    """Add the losses of a domain: Gaussian, with the effects of the discrepancy integrated out."""
+    evaluation = evaluate(fixed, observations.design, parameters)
+    nodes = observations.nodes[fixed.domain]
+    scaled = _scaled_columns(evaluation, parameters, nodes)
+    pm.CustomDist(
+        f"loss_{fixed.domain}",
+        evaluation.terms.loss[nodes],
+        evaluation.noise_variance[nodes],
+        scaled,
+        logp=marginal_log_likelihood,
+        signature="(n),(n),(n,k)->(n)",
+        observed=observations.losses[fixed.domain],
+    )
+
+
+def _scaled_columns(evaluation: Evaluation, parameters: Mapping[str, TensorVariable], nodes: np.ndarray) -> TensorVariable:
+    parts = [pt.as_tensor(columns)[nodes] * parameters[f"{name}_scale"] for name, columns in evaluation.columns.items()]
+    return pt.concatenate(parts, axis=1) if parts else pt.zeros((len(nodes), 0))
+
+
+def marginal_log_likelihood(
+    losses: TensorVariable, mean: TensorVariable, variance: TensorVariable, columns: TensorVariable
+) -> TensorVariable:
+    """Log density of ``Normal(mean, diag(variance) + columns columns^T)``, by Woodbury's identity.
+
+    O(points x effects^2). Shapes: (n,), (n,), (n,), (n, k).
+    """
+    residual = losses - mean
+    weighted = columns / variance[:, None]
+    precision = pt.eye(columns.shape[1]) + weighted.T @ columns
+    lower = pt.linalg.cholesky(precision)
+    projected = pt.linalg.solve_triangular(lower, weighted.T @ residual, lower=True)
+    log_determinant = pt.log(variance).sum() + 2 * pt.log(pt.diag(lower)).sum()
+    distance = (residual**2 / variance).sum() - (projected**2).sum()
+    return -0.5 * (losses.shape[0] * np.log(2 * np.pi) + log_determinant + distance)

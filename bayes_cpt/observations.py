@@ -1,0 +1,158 @@
+"""What a law is fitted to: measured losses, their features, and the scales that priors refer to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.curves import Curves, learning_rates, lineage
+from bayes_cpt.errors import DataError
+from bayes_cpt.features import Design, design, warmup_steps
+from bayes_cpt.laws import SHIFT_SIGN, Law, Reference
+
+EXTRAPOLATION = 2.0
+"""E-folds of forward area beyond the data over which the smooth misfit of the law is still defined."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Measured losses of the fitted domains.
+
+    Parameters
+    ----------
+    domains
+        In the order of the ``domain`` dimension.
+    design
+        Features of all points.
+    nodes
+        By domain, the design's nodes that were measured.
+    losses
+        By domain, the measured losses there, in nats.
+    references
+        By domain, where the law's observable parameters are read.
+    scales
+        By unit of ``bayes_cpt.specs.UNITS``, by domain.
+    set_aside
+        Points within the PT warm-up, which the law does not describe: columns run, step, domain, loss.
+    """
+
+    domains: tuple[str, ...]
+    design: Design
+    nodes: Mapping[str, IntArray]
+    losses: Mapping[str, FloatArray]
+    references: Mapping[str, Reference]
+    scales: Mapping[str, Mapping[str, float]]
+    set_aside: pd.DataFrame
+
+
+def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> Observations:
+    """Prepare curves for a law.
+
+    Parameters
+    ----------
+    curves
+        Selected runs.
+    law
+        The law to be fitted.
+    domains
+        Those to fit; by default ``pt`` and ``cpt``, where measured.
+
+    Raises
+    ------
+    DataError
+        If the data are not what the law describes; the message says what to select or which model to use.
+    """
+    chosen = _chosen_domains(curves, law, domains)
+    _check_runs(curves, law)
+    losses = curves.losses[curves.losses["domain"].isin(chosen)]
+    warmup = losses["run"].map({run: warmup_steps(curves, run) for run in losses["run"].unique()})
+    set_aside, kept = losses[losses["step"] < warmup], losses[losses["step"] >= warmup]
+    peak = max(learning_rates(curves, run).max() for run in curves.runs.index)
+    static = design(curves, kept, peak)
+    by_domain = {domain: kept[kept["domain"] == domain] for domain in chosen}
+    return Observations(
+        domains=chosen,
+        design=static,
+        nodes={domain: static.nodes(rows) for domain, rows in by_domain.items()},
+        losses={domain: rows["loss"].to_numpy() for domain, rows in by_domain.items()},
+        references={domain: _reference(static, domain) for domain in chosen},
+        scales=_scales(curves, kept, static, chosen),
+        set_aside=set_aside,
+    )
+
+
+def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> tuple[str, ...]:
+    measured = sorted(curves.losses["domain"].unique())
+    wanted = [domain for domain in law.terms if domain in measured] if domains is None else list(domains)
+    for domain in wanted:
+        if domain not in measured:
+            raise DataError(f"no losses on domain {domain!r}: the data have {', '.join(measured)}")
+        if domain not in law.terms:
+            raise DataError(f"law {law.name!r} describes {', '.join(law.terms)}, not the out-of-domain set {domain!r}")
+    if not wanted:
+        raise DataError(f"no losses on {' or '.join(law.terms)}: the data have {', '.join(measured)}")
+    return tuple(wanted)
+
+
+def _check_runs(curves: Curves, law: Law) -> None:
+    """Refuse data that the law does not describe."""
+    runs = curves.runs
+    cpt, sizes = runs[runs["phase"] == "cpt"], sorted(runs["model_size"].dropna().unique())
+    if len(sizes) > 1:
+        raise DataError(
+            f"law {law.name!r} has no model size, but the data have {', '.join(f'{size:g}' for size in sizes)}: "
+            f'choose one, as with --where "model_size == {sizes[-1]:g}"'
+        )
+    if not law.has_shift and len(cpt):
+        raise DataError(f"law {law.name!r} is for pre-training alone: add --where \"phase == 'pt'\", or use cpt-replay")
+    if law.has_shift and cpt.empty:
+        raise DataError(f"law {law.name!r} needs CPT runs, and the data have none: use -m annealing")
+    ratios = sorted(cpt["replay"].dropna().unique())
+    if law.has_shift and not law.has_replay and len(ratios) > 1:
+        raise DataError(
+            f"law {law.name!r} has no replay, but the data have ratios {', '.join(f'{r:g}' for r in ratios)}: use "
+            f'-m cpt-replay, or choose one, as with --where "replay == {ratios[0]:g}"'
+        )
+    unknown = [run for run in cpt.index if lineage(curves, run)[0].phase == "cpt"]
+    if law.knows_checkpoint and unknown:
+        raise DataError(f"run {unknown[0]!r} has no parent, so its pre-training is unknown: use -m open-checkpoint")
+    if not law.knows_checkpoint and len(unknown) < len(runs):
+        raise DataError(
+            f"law {law.name!r} is for CPT runs without a history, but the data have pre-training runs: use "
+            "-m cpt-replay, or leave them and the parents of the CPT runs out of runs.csv"
+        )
+
+
+def _reference(static: Design, domain: str) -> Reference:
+    forward_pt, forward_cpt = static.features["forward_area_pt"], static.features["forward_area_cpt"]
+    total = forward_pt + forward_cpt
+    return Reference(
+        forward_area=float(total.max()),
+        forward_area_cpt=float(forward_cpt.max()) or 1.0,
+        learning_rate=static.peak,
+        shift_sign=SHIFT_SIGN[domain],
+    )
+
+
+def _scales(
+    curves: Curves, losses: pd.DataFrame, static: Design, domains: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    steps = max(sum(part.learning_rate.size for part in lineage(curves, run)) for run in curves.runs.index)
+    forward_cpt = float(static.features["forward_area_cpt"].max()) or 1.0
+    return {
+        "none": dict.fromkeys(domains, 1.0),
+        "loss": {domain: _loss_scale(curves, losses[losses["domain"] == domain]) for domain in domains},
+        "steps": dict.fromkeys(domains, float(steps)),
+        "forward_area_cpt": dict.fromkeys(domains, forward_cpt),
+    }
+
+
+def _loss_scale(curves: Curves, losses: pd.DataFrame) -> float:
+    """Return the median loss at the end of PT runs; without those, at the first point of CPT runs."""
+    ordered = losses.sort_values("step").groupby("run")["loss"]
+    is_pt = curves.runs["phase"] == "pt"
+    ends = ordered.last()
+    ends = ends[is_pt.reindex(ends.index)]
+    return float(np.median(ends if len(ends) else ordered.first()))

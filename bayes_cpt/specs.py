@@ -1,0 +1,197 @@
+"""Model files: which law, which priors and why, which parts of the discrepancy.
+
+A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.LAWS``; each table ``[priors.NAME]`` gives the prior
+of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by domain. Units
+make priors scale with the data at hand: a ``loss`` is in units of the domain's loss at the end of pre-training,
+``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
+A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from bayes_cpt.discrepancy import COMPONENTS
+from bayes_cpt.errors import SpecError, hint
+from bayes_cpt.laws import Law, law
+from bayes_cpt.shipped import shipped
+
+DEFAULT_MODEL = "cpt-replay"
+NOISE = ("noise_floor", "noise_learning_rate")
+UNITS = ("none", "loss", "steps", "forward_area_cpt")
+
+
+class Family(NamedTuple):
+    """A family of priors: its arguments, and those of them that are in the prior's unit."""
+
+    arguments: tuple[str, ...]
+    scaled: tuple[str, ...]
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({
+    "Normal": Family(("mu", "sigma"), ("mu", "sigma")),
+    "LogNormal": Family(("median", "sigma"), ("median",)),
+    "HalfNormal": Family(("sigma",), ("sigma",)),
+    "Beta": Family(("alpha", "beta"), ()),
+    "Uniform": Family(("lower", "upper"), ("lower", "upper")),
+})
+"""Families of priors by name. LogNormal is told by its median and the standard deviation of the log."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The prior of one parameter; ``arguments`` are numbers, or numbers by domain."""
+
+    family: str
+    arguments: Mapping[str, float | Mapping[str, float]]
+    unit: str
+    reason: str
+
+    def argument(self, name: str, domain: str | None) -> float:
+        """Return an argument's value for a domain (None: for a parameter common to all)."""
+        value = self.arguments[name]
+        if not isinstance(value, Mapping):
+            return value
+        if domain not in value:
+            raise SpecError(f"a prior has {name} by domain, but none for {domain!r}: it has {', '.join(value)}")
+        return value[domain]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model: a law, priors, and the text that says so.
+
+    Parameters
+    ----------
+    name
+        Of the model file.
+    law
+        The law.
+    priors
+        By parameter.
+    components
+        Parts of the discrepancy in use, names in ``bayes_cpt.discrepancy.COMPONENTS``.
+    text
+        The model file, word for word: a fit keeps it.
+    """
+
+    name: str
+    law: Law
+    priors: Mapping[str, Prior]
+    components: tuple[str, ...]
+    text: str
+
+    @property
+    def domain_parameters(self) -> tuple[str, ...]:
+        """Parameters that each domain has its own of."""
+        return tuple(name for name in self.priors if name not in self.law.checkpoint_parameters)
+
+
+def read_spec(model: str | Path) -> Spec:
+    """Read a shipped model by name, or a model file by path.
+
+    Raises
+    ------
+    SpecError
+        If there is no such model or file, or the file is not sound; all its faults are told at once.
+    """
+    path = Path(model)
+    if path.suffix != ".toml":
+        path = shipped("models") / f"{model}.toml"
+        if not path.is_file():
+            names = model_names()
+            raise SpecError(
+                f"unknown model {str(model)!r}{hint(str(model), names)}: give a path that ends in .toml, or one of "
+                f"{', '.join(names)}"
+            )
+    if not path.is_file():
+        raise SpecError(f"no model file at {path}")
+    return parse_spec(path.stem, path.read_text(encoding="utf-8"))
+
+
+def model_names() -> list[str]:
+    """Return the names of the shipped models."""
+    return sorted(path.stem for path in shipped("models").glob("*.toml"))
+
+
+def parse_spec(name: str, text: str) -> Spec:
+    """Make a Spec of a model file's text.
+
+    Raises
+    ------
+    SpecError
+        With every fault of the text.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{name}: not TOML: {error}") from error
+    unknown = set(document) - {"law", "description", "priors"}
+    if "law" not in document or unknown:
+        raise SpecError(f"{name}: a model file has law, description and [priors.NAME] tables; unknown: {sorted(unknown)}")
+    chosen, tables = law(document["law"]), document.get("priors", {})
+    faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
+    if faults:
+        raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
+    components = tuple(component for component in COMPONENTS if f"{component}_scale" in tables)
+    return Spec(name, chosen, {key: _prior(table) for key, table in tables.items()}, components, text)
+
+
+def required_parameters(law: Law) -> tuple[str, ...]:
+    """Return the parameters that a model of this law must have a prior for."""
+    return (*law.parameters, *law.checkpoint_parameters, *NOISE, *(("noise_shift",) if law.has_shift else ()))
+
+
+def _optional_parameters(law: Law) -> tuple[str, ...]:
+    """Scales of the parts of the discrepancy that the law has room for."""
+    absent = {"shift"} if not law.has_shift else set()
+    # the smooth process lives on log forward area, which an open checkpoint does not tell
+    absent |= set() if law.knows_checkpoint else {"smooth", "transient"}
+    return (*(f"{name}_scale" for name in COMPONENTS if name not in absent), "transient_memory")
+
+
+def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
+    required, optional = required_parameters(law), _optional_parameters(law)
+    known = (*required, *optional)
+    faults = [f"[priors.{name}] is missing: law {law.name!r} needs it" for name in required if name not in tables]
+    faults += [
+        f"[priors.{name}] is not a parameter of law {law.name!r}{hint(name, known)}: it has {', '.join(known)}"
+        for name in tables
+        if name not in known
+    ]
+    if ("transient_scale" in tables) != ("transient_memory" in tables):
+        faults.append("transient_scale and transient_memory go together: give both priors or neither")
+    return faults
+
+
+def _table_faults(name: str, table: Mapping[str, Any]) -> list[str]:
+    where = f"[priors.{name}]"
+    family = FAMILIES.get(table.get("distribution", ""))
+    if family is None:
+        return [f"{where} has distribution {table.get('distribution')!r}: it must be one of {', '.join(FAMILIES)}"]
+    given = set(table) - {"distribution", "unit", "reason"}
+    faults = []
+    if given != set(family.arguments):
+        faults.append(f"{where} has arguments {sorted(given)}: {table['distribution']} takes {list(family.arguments)}")
+    if table.get("unit", "none") not in UNITS:
+        faults.append(f"{where} has unit {table['unit']!r}: it must be one of {', '.join(UNITS)}")
+    if not str(table.get("reason", "")).strip():
+        faults.append(f"{where} has no reason: say in a sentence why this prior")
+    values = [v for key in given for v in (table[key].values() if isinstance(table[key], dict) else [table[key]])]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        faults.append(f"{where} has an argument that is not a number")
+    elif any(value <= 0 for key in given & {"sigma", "median", "alpha", "beta"} for value in _numbers(table[key])):
+        faults.append(f"{where} has an argument that must be positive: {', '.join(sorted(given - {'mu', 'lower'}))}")
+    return faults
+
+
+def _numbers(argument: float | Mapping[str, float]) -> list[float]:
+    return list(argument.values()) if isinstance(argument, Mapping) else [argument]
+
+
+def _prior(table: Mapping[str, Any]) -> Prior:
+    arguments = {key: value for key, value in table.items() if key not in {"distribution", "unit", "reason"}}
+    return Prior(table["distribution"], arguments, table.get("unit", "none"), table["reason"])
