@@ -28,7 +28,7 @@ from bayes_cpt.laws import Array, Terms
 
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""
-SMOOTH_MODES = 14
+SMOOTH_MODES = 10
 
 
 class Nodes(NamedTuple):
@@ -56,7 +56,7 @@ class Nodes(NamedTuple):
 
 
 class Component(NamedTuple):
-    """One kind of effect: its columns (..., nodes, effects), and the runs that have one (None: effects are modes)."""
+    """One kind of effect: its columns (..., effects, nodes), and the runs that have one (None: effects are modes)."""
 
     columns: Callable[[Nodes], Array]
     runs: Callable[[Design], IntArray] | None
@@ -72,7 +72,7 @@ def _offset_columns(nodes: Nodes) -> Array:
 
 def _transient_columns(nodes: Nodes) -> Array:
     elapsed = nodes.design.features["elapsed"]
-    return np.exp(-elapsed / nodes.transient_memory[..., None])[..., None] * _root(nodes.design)
+    return np.exp(-elapsed / nodes.transient_memory[..., None])[..., None, :] * _root(nodes.design)
 
 
 def _annealing_columns(nodes: Nodes) -> Array:
@@ -80,7 +80,7 @@ def _annealing_columns(nodes: Nodes) -> Array:
 
 
 def _shift_columns(nodes: Nodes) -> Array:
-    return _inherited_columns(nodes.design, nodes.terms.shift)[..., cpt_runs(nodes.design)]
+    return _inherited_columns(nodes.design, nodes.terms.shift)[..., cpt_runs(nodes.design), :]
 
 
 def root_runs(design: Design) -> IntArray:
@@ -111,40 +111,45 @@ COMPONENTS: Mapping[str, Component] = MappingProxyType(
 
 
 def _inherited_columns(design: Design, term: Array) -> Array:
-    """Columns (..., nodes, runs) of effects that multiply what a term has gathered during each run of a lineage."""
-    count = len(design.runs)
-    own, below = (design.run[:, None] == np.arange(count)).astype(float), _below(design)
+    """Columns (..., runs, nodes) of effects that multiply what a term has gathered during each run of a lineage."""
+    # Products with 0/1 matrices rather than indexing by run: their gradients are fast in every backend
+    own, below = _own(design), _below(design)
     at_start = term[..., design.start] * (design.parent >= 0)
-    gathered_by_ancestors = at_start[..., below] - at_start[..., None, :]
-    return own * (term - at_start[..., design.run])[..., None] + gathered_by_ancestors[..., design.run, :]
+    gathered_by_ancestors = at_start[..., below] - at_start[..., :, None]
+    return own * (term - at_start @ own)[..., None, :] + gathered_by_ancestors @ own
+
+
+def _own(design: Design) -> FloatArray:
+    """1 at [run, node] where the node is on the run, else 0."""
+    return (np.arange(len(design.runs))[:, None] == design.run).astype(float)
 
 
 def _below(design: Design) -> IntArray:
-    """For run r and its ancestor a, at [r, a], the run by which r's lineage leaves a; a itself where it is none."""
-    below = np.tile(np.arange(len(design.runs)), (len(design.runs), 1))
+    """For run r and its ancestor a, at [a, r], the run by which r's lineage leaves a; a itself where it is none."""
+    below = np.tile(np.arange(len(design.runs))[:, None], len(design.runs))
     for run, parent in enumerate(design.parent):
         if parent >= 0:
-            below[run] = below[parent]
-            below[run, parent] = run
+            below[:, run] = below[:, parent]
+            below[parent, run] = run
     return below
 
 
 def _root(design: Design) -> FloatArray:
-    """Membership (nodes, runs from scratch) of each node in the lineage of a run from scratch."""
+    """Membership (runs from scratch, nodes) of each node in the lineage of a run from scratch."""
     root = np.arange(len(design.runs))
     for run, parent in enumerate(design.parent):
         root[run] = run if parent < 0 else root[parent]
-    return (root[design.run][:, None] == root_runs(design)).astype(float)
+    return (root_runs(design)[:, None] == root[design.run]).astype(float)
 
 
 def smooth_modes(place: FloatArray, lower: float, upper: float) -> FloatArray:
-    """Leading modes (nodes, modes) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
+    """Leading modes (modes, nodes) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
 
     Constant beyond ``lower`` and ``upper``. Modes are those of the process on a grid, carried to other places by its
     covariance (Nystrom), so that independent standard normal effects give the process.
     """
     grid, modes = _grid_modes(lower, upper)
-    return _matern(np.clip(place, lower, upper)[:, None] - grid) @ modes
+    return modes.T @ _matern(grid[:, None] - np.clip(place, lower, upper))
 
 
 @cache

@@ -37,7 +37,7 @@ class Design:
     run, step
         (nodes,) Index of the run, and the step within it.
     features
-        By name, (nodes,) each; annealing areas are (nodes, memories), in units of memory x ``peak``.
+        By name, (nodes,) each; annealing areas are (memories, nodes), in units of memory x ``peak``.
     peak
         The LR by which annealing areas and LRs are scaled.
     """
@@ -79,7 +79,7 @@ def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
     for index, name in enumerate(runs):
         here = np.flatnonzero(run == index)
         for feature, values in _run_features(curves, name, step[here], peak).items():
-            columns.setdefault(feature, np.empty((len(nodes), *values.shape[1:])))[here] = values
+            columns.setdefault(feature, np.empty((*values.shape[:-1], len(nodes))))[..., here] = values
     parents = [curves.runs.loc[name, "parent"] for name in runs]
     return Design(
         runs=tuple(runs),
@@ -101,7 +101,7 @@ def at_memory(design: Design, memory: Array) -> dict[str, Array]:
     weights = memory_weights(memory)
     scale = memory[..., None] * design.peak
     return {
-        name: (weights @ values.T) * scale if values.ndim == 2 else values for name, values in design.features.items()
+        name: (weights @ values) * scale if values.ndim == 2 else values for name, values in design.features.items()
     }
 
 
@@ -153,9 +153,9 @@ def _run_features(curves: Curves, run: str, steps: IntArray, peak: float) -> dic
         # S1^-alpha has no value at 0: a run from scratch is read as if it had had one step at the peak
         "forward_area_pt": np.maximum(area.forward_pt, peak),
         "forward_area_cpt": area.forward_cpt,
-        "annealing_area_pt": area.annealing_pt / (MEMORIES * peak),
-        "annealing_area_cpt": annealing_cpt / (MEMORIES * peak),
-        "jump_area_cpt": jump / (MEMORIES * peak),
+        "annealing_area_pt": (area.annealing_pt / (MEMORIES * peak)).T,
+        "annealing_area_cpt": (annealing_cpt / (MEMORIES * peak)).T,
+        "jump_area_cpt": (jump / (MEMORIES * peak)).T,
         "replay_ratio": np.full(steps.size, _replay_ratio(curves, run)),
         "relative_learning_rate": area.learning_rate / peak,
         "elapsed": elapsed + (steps if parts[-1].phase == "pt" else 0 * steps).astype(np.float64),

@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
     terms
         (..., nodes) each.
     columns
-        By component, (..., nodes, effects), for effects of unit scale.
+        By component, (..., effects, nodes), for effects of unit scale.
     noise_variance
         (..., nodes).
     """
@@ -68,11 +68,11 @@ def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> E
     features = at_memory(design, parameters["memory"])
     own = {name: value[..., None] for name, value in coefficients(model, parameters).items()}
     terms = model.law.predict(model.domain, features, own)
-    area = features["forward_area_pt"] + features["forward_area_cpt"]
+    area = design.features["forward_area_pt"] + design.features["forward_area_cpt"]
     nodes = Nodes(
         design=design,
         terms=terms,
-        log_forward_area=np.log(np.maximum(area, np.finfo(float).tiny) / model.reference.forward_area),
+        log_forward_area=np.log(np.maximum(area, design.peak) / model.reference.forward_area),
         log_forward_area_range=model.smooth_range,
         transient_memory=parameters.get("transient_memory"),
     )
@@ -87,7 +87,11 @@ def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> E
 
 
 def effects_given_losses(
-    evaluation: Evaluation, scales: Mapping[str, FloatArray], nodes: IntArray, losses: FloatArray, random: np.random.Generator
+    evaluation: Evaluation,
+    scales: Mapping[str, FloatArray],
+    nodes: IntArray,
+    losses: FloatArray,
+    random: np.random.Generator,
 ) -> dict[str, FloatArray]:
     """Draw the effects given parameters and measured losses, one draw a draw of the parameters.
 
@@ -109,17 +113,16 @@ def effects_given_losses(
     """
     draws = evaluation.noise_variance.shape[0]
     parts = {
-        name: np.broadcast_to(columns, (draws, *columns.shape[-2:]))[:, nodes] * scales[name][:, None, None]
+        name: np.broadcast_to(columns, (draws, *columns.shape[-2:]))[..., nodes] * scales[name][:, None, None]
         for name, columns in evaluation.columns.items()
     }
-    scaled = np.concatenate(list(parts.values()), axis=-1)
-    weighted = scaled / evaluation.noise_variance[:, nodes, None]
-    precision = np.eye(scaled.shape[-1]) + np.swapaxes(weighted, 1, 2) @ scaled
+    scaled = np.concatenate(list(parts.values()), axis=1)
+    weighted = scaled / evaluation.noise_variance[:, None, nodes]
     residual = losses - evaluation.terms.loss[:, nodes]
-    lower = np.linalg.cholesky(precision)
-    projected = np.linalg.solve(lower, np.swapaxes(weighted, 1, 2) @ residual[..., None])
+    lower = np.linalg.cholesky(np.eye(scaled.shape[1]) + weighted @ np.swapaxes(scaled, 1, 2))
+    projected = np.linalg.solve(lower, weighted @ residual[..., None])
     noise = random.standard_normal(projected.shape)
     standard = np.linalg.solve(np.swapaxes(lower, 1, 2), projected + noise)[..., 0]
-    widths = [part.shape[-1] for part in parts.values()]
+    widths = [part.shape[1] for part in parts.values()]
     split = np.split(standard, np.cumsum(widths)[:-1], axis=-1)
     return {name: scales[name][:, None] * values for name, values in zip(parts, split, strict=True)}

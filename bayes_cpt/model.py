@@ -7,6 +7,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from bayes_cpt.gaussian import marginal_log_likelihood
 from bayes_cpt.likelihood import Evaluation, Model, coefficients, evaluate
 from bayes_cpt.observations import EXTRAPOLATION, Observations
 from bayes_cpt.specs import FAMILIES, Prior, Spec
@@ -68,38 +69,27 @@ def _variable(name: str, prior: Prior, observations: Observations, *, common: bo
 
 
 def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[str, TensorVariable]) -> None:
-    """Add the losses of a domain: Gaussian, with the effects of the discrepancy integrated out."""
-    evaluation = evaluate(fixed, observations.design, parameters)
+    """Add the losses of a domain: Gaussian, with the effects of the discrepancy integrated out.
+
+    Nodes without a measured loss stay in, with weight 0: indexing them away costs more in the gradient.
+    """
+    static = observations.design
+    evaluation = evaluate(fixed, static, parameters)
     nodes = observations.nodes[fixed.domain]
-    scaled = _scaled_columns(evaluation, parameters, nodes)
+    measured, losses = np.zeros(len(static.run)), np.zeros(len(static.run))
+    measured[nodes], losses[nodes] = 1.0, observations.losses[fixed.domain]
     pm.CustomDist(
         f"loss_{fixed.domain}",
-        evaluation.terms.loss[nodes],
-        evaluation.noise_variance[nodes],
-        scaled,
+        evaluation.terms.loss,
+        evaluation.noise_variance,
+        _scaled_columns(evaluation, parameters),
+        pm.Data(f"measured_{fixed.domain}", measured),
         logp=marginal_log_likelihood,
-        signature="(n),(n),(n,k)->(n)",
-        observed=observations.losses[fixed.domain],
+        signature="(n),(n),(k,n),(n)->(n)",
+        observed=pm.Data(f"observed_{fixed.domain}", losses),
     )
 
 
-def _scaled_columns(evaluation: Evaluation, parameters: Mapping[str, TensorVariable], nodes: np.ndarray) -> TensorVariable:
-    parts = [pt.as_tensor(columns)[nodes] * parameters[f"{name}_scale"] for name, columns in evaluation.columns.items()]
-    return pt.concatenate(parts, axis=1) if parts else pt.zeros((len(nodes), 0))
-
-
-def marginal_log_likelihood(
-    losses: TensorVariable, mean: TensorVariable, variance: TensorVariable, columns: TensorVariable
-) -> TensorVariable:
-    """Log density of ``Normal(mean, diag(variance) + columns columns^T)``, by Woodbury's identity.
-
-    O(points x effects^2). Shapes: (n,), (n,), (n,), (n, k).
-    """
-    residual = losses - mean
-    weighted = columns / variance[:, None]
-    precision = pt.eye(columns.shape[1]) + weighted.T @ columns
-    lower = pt.linalg.cholesky(precision)
-    projected = pt.linalg.solve_triangular(lower, weighted.T @ residual, lower=True)
-    log_determinant = pt.log(variance).sum() + 2 * pt.log(pt.diag(lower)).sum()
-    distance = (residual**2 / variance).sum() - (projected**2).sum()
-    return -0.5 * (losses.shape[0] * np.log(2 * np.pi) + log_determinant + distance)
+def _scaled_columns(evaluation: Evaluation, parameters: Mapping[str, TensorVariable]) -> TensorVariable:
+    parts = [pt.as_tensor(columns) * parameters[f"{name}_scale"] for name, columns in evaluation.columns.items()]
+    return pt.concatenate(parts, axis=0) if parts else pt.zeros((0, *evaluation.noise_variance.shape))

@@ -31,13 +31,15 @@ class Family(NamedTuple):
     scaled: tuple[str, ...]
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({
-    "Normal": Family(("mu", "sigma"), ("mu", "sigma")),
-    "LogNormal": Family(("median", "sigma"), ("median",)),
-    "HalfNormal": Family(("sigma",), ("sigma",)),
-    "Beta": Family(("alpha", "beta"), ()),
-    "Uniform": Family(("lower", "upper"), ("lower", "upper")),
-})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "Normal": Family(("mu", "sigma"), ("mu", "sigma")),
+        "LogNormal": Family(("median", "sigma"), ("median",)),
+        "HalfNormal": Family(("sigma",), ("sigma",)),
+        "Beta": Family(("alpha", "beta"), ()),
+        "Uniform": Family(("lower", "upper"), ("lower", "upper")),
+    }
+)
 """Families of priors by name. LogNormal is told by its median and the standard deviation of the log."""
 
 
@@ -131,7 +133,9 @@ def parse_spec(name: str, text: str) -> Spec:
         raise SpecError(f"{name}: not TOML: {error}") from error
     unknown = set(document) - {"law", "description", "priors"}
     if "law" not in document or unknown:
-        raise SpecError(f"{name}: a model file has law, description and [priors.NAME] tables; unknown: {sorted(unknown)}")
+        raise SpecError(
+            f"{name}: a model file has law, description and [priors.NAME] tables; unknown: {sorted(unknown)}"
+        )
     chosen, tables = law(document["law"]), document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
     if faults:
