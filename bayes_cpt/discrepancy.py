@@ -56,7 +56,7 @@ class Nodes(NamedTuple):
 
 
 class Component(NamedTuple):
-    """One kind of effect: its columns (..., effects, nodes), and the runs that have one (None: effects are modes)."""
+    """One kind of effect: its columns (..., effects, nodes), and the runs that have one (None: it is common to all)."""
 
     columns: Callable[[Nodes], Array]
     runs: Callable[[Design], IntArray] | None
@@ -108,6 +108,17 @@ COMPONENTS: Mapping[str, Component] = MappingProxyType(
     }
 )
 """Every component a model file may use, by the name that stands before ``_scale`` in it."""
+
+
+def effect_labels(component: str, design: Design) -> list[str] | list[int]:
+    """Return what a component's effects belong to: runs by name, or modes by number."""
+    runs = COMPONENTS[component].runs
+    return list(range(SMOOTH_MODES)) if runs is None else [design.runs[index] for index in runs(design)]
+
+
+def effect_dimension(component: str) -> str:
+    """Return the name of the dimension that `effect_labels` label."""
+    return f"{component}_mode" if COMPONENTS[component].runs is None else f"{component}_run"
 
 
 def _inherited_columns(design: Design, term: Array) -> Array:

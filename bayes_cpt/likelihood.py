@@ -111,6 +111,8 @@ def effects_given_losses(
     dict
         By component, (draws, effects), in units of the columns.
     """
+    if not evaluation.columns:
+        return {}
     draws = evaluation.noise_variance.shape[0]
     parts = {
         name: np.broadcast_to(columns, (draws, *columns.shape[-2:]))[..., nodes] * scales[name][:, None, None]

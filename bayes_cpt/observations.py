@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.curves import Curves, learning_rates, lineage
+from bayes_cpt.curves import MINIMUM_POINTS, Curves, learning_rates, lineage
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design, warmup_steps
 from bayes_cpt.laws import SHIFT_SIGN, Law, Reference
@@ -72,6 +72,12 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     peak = max(learning_rates(curves, run).max() for run in curves.runs.index)
     static = design(curves, kept, peak)
     by_domain = {domain: kept[kept["domain"] == domain] for domain in chosen}
+    for domain, rows in by_domain.items():
+        if len(rows) < MINIMUM_POINTS:
+            raise DataError(
+                f"domain {domain!r} has {len(rows)} points after warm-up; a fit needs {MINIMUM_POINTS} or more: "
+                "select more runs, or leave it out with --domains"
+            )
     return Observations(
         domains=chosen,
         design=static,

@@ -5,7 +5,6 @@ typed frames and a list of faults, one sentence each. Nothing is mended or dropp
 """
 
 import csv
-import difflib
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from bayes_cpt.errors import hint
 
 MINIMUM_POINTS = 8
 """Fewest measured points of a domain, over all runs, that a law can be fitted to."""
@@ -53,12 +54,6 @@ def listed(items: Sequence[object]) -> str:
     """Join the first few items by commas, and say how many more there are."""
     more = f" and {len(items) - SHOWN:,} more" if len(items) > SHOWN else ""
     return ", ".join(str(item) for item in items[:SHOWN]) + more
-
-
-def hint(name: str, options: Iterable[str]) -> str:
-    """Suggest the option that is spelt nearly like ``name``, or nothing."""
-    close = difflib.get_close_matches(name, list(options), n=1)
-    return f" (is {close[0]!r} meant?)" if close else ""
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
@@ -114,12 +109,13 @@ def table_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Table | None, list[s
 def _header_faults(name: str, kind: str, header: list[str]) -> list[str]:
     twice = sorted({column for column in header if header.count(column) > 1})
     extra = [column for column in header if column not in COLUMNS[kind]]
-    lacking = {column: hint(column, extra) for column in COLUMNS[kind] if column not in header}
-    named = [f"{column!r}{close}" for column, close in lacking.items() if close or column not in OPTIONAL]
+    lacking = [column for column in COLUMNS[kind] if column not in header]
+    named = [column for column in lacking if column not in OPTIONAL or hint(column, extra)]
+    shown = [f"{column!r}{hint(column, named) if column in extra else ''}" for column in header]
     faults = [f"{name} row 1: the column {column!r} occurs more than once" for column in twice]
     if named:
         faults.append(
-            f"{name} row 1 lacks the columns {', '.join(named)}; it has {', '.join(map(repr, header))}, "
+            f"{name} row 1 lacks the columns {', '.join(map(repr, named))}; it has {', '.join(shown)}, "
             "and columns are separated by commas"
         )
     return faults

@@ -1,6 +1,5 @@
-"""Curve folders: what goes in comes out, lineages, choosing, and what the data can not tell."""
+"""Curve folders: what goes in comes out, lineages, choosing."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,11 @@ from bayes_cpt.curves import (
     curves_from_frames,
     digest,
     end_step,
-    identification,
     learning_rates,
     lineage,
     merge,
     read_curves,
-    read_runs,
     select,
-    summary,
     write_curves,
 )
 from bayes_cpt.errors import DataError
@@ -191,7 +187,7 @@ def test_a_branch_at_step_0_has_nothing_of_its_parent(tiny: Curves):
 
 
 def test_an_unknown_run_is_refused_with_a_hint(tiny: Curves):
-    with pytest.raises(DataError, match=r"no run 'cpt_r5' \(is 'cpt_r50' meant\?\)"):
+    with pytest.raises(DataError, match=r"no run 'cpt_r5' \(did you mean 'cpt_r50'\?\)"):
         learning_rates(tiny, "cpt_r5")
 
 
@@ -219,7 +215,7 @@ def test_select_may_compare_a_column_with_empty_cells(tiny: Curves):
         ("replay", None, "fails .* the columns are run"),
         ("", None, "fails .* the columns are run"),
         ("model_size == 7", None, "keeps no run of 4; the columns are run"),
-        (None, ["pt", "cppt"], r"No domain 'cppt' \(is 'cpt' meant\?\); the domains are cpt, pt"),
+        (None, ["pt", "cppt"], r"No domain 'cppt' \(did you mean 'cpt'\?\); the domains are cpt, pt"),
         (None, [], "No losses are left"),
     ],
 )
@@ -230,10 +226,10 @@ def test_a_selection_that_cannot_be_names_the_options(
         select(tiny, where, domains)
 
 
-def test_a_plan_goes_on_from_known_runs_once_merged(tmp_path: Path, tiny: Curves):
-    (tmp_path / "runs.csv").write_text("run,phase,parent,parent_step,replay\nnext,cpt,cpt_r50,10,0.5\n")
-    (tmp_path / "lr.csv").write_text("run,step,lr\nnext,1,0.1\nnext,3,0.3\n")
-    planned = read_runs(tmp_path, known=tiny)
+def test_a_plan_goes_on_from_known_runs_once_merged(tiny: Curves):
+    runs = pd.DataFrame({"run": ["next"], "phase": "cpt", "parent": "cpt_r50", "parent_step": 10, "replay": 0.5})
+    lr = pd.DataFrame({"run": "next", "step": [1, 3], "lr": [0.1, 0.3]})
+    planned = curves_from_frames(runs, lr, known=tiny)
     assert planned.losses.empty
     with pytest.raises(DataError, match="no run 'cpt_r50'"):
         lineage(planned, "next")
@@ -250,70 +246,3 @@ def test_merge_refuses_a_name_twice_and_a_parent_in_neither(tiny: Curves):
     other = Curves(*(frame.head(0) for frame in (tiny.runs, tiny.lr, tiny.losses)))
     with pytest.raises(DataError, match="no run 'pt_decay'"):
         merge(other, child)
-
-
-def test_summary_tells_the_loss_potential_of_the_checkpoint(microcpt: Curves):
-    table = summary(microcpt)
-    potentials = {"pt_m_const": 1, "pt_m_cos": 0, "pt_m_wsd010": 0.1, "pt_m_wsd050": 0.5, "cpt_m_wsd000_cos_r000": 0}
-    potentials |= {"cpt_m_wsd010_norewarm_r000": 0.1, "cpt_m_const_4000_const_r000": 1}
-    for run, potential in potentials.items():
-        assert table["loss_potential"].to_dict()[run] == pytest.approx(potential), run
-    row = table.loc["cpt_m_wsd000_cos_r000_peak30"].to_dict()
-    assert (row["steps"], row["peak_lr"], row["final_lr"], row["points"]) == (3000, 6e-4, 0, 5 * 76)
-    assert row["domains"] == "cpt, de, doc, eng, pt"
-
-
-def test_summary_of_an_open_checkpoint_has_no_loss_potential(tiny: Curves):
-    table = summary(open_checkpoints(tiny))
-    assert table["loss_potential"].isna().all()
-
-
-def test_the_shipped_curves_are_sound_and_lack_only_one_model_size(microcpt: Curves):
-    assert len(microcpt.runs) == 17
-    (sentence,) = identification(microcpt)
-    assert '--where "model_size == 332448"' in sentence
-    assert identification(select(microcpt, "model_size == 332448")) == []
-
-
-def of_one_replay(curves: Curves) -> Curves:
-    runs = curves.runs.assign(replay=curves.runs["replay"].where(curves.runs["phase"] == "pt", 0.5))
-    return curves_from_frames(runs, curves.lr, curves.losses)
-
-
-def open_checkpoints(curves: Curves) -> Curves:
-    alone = curves.runs.loc[["cpt_r00", "cpt_r50"]].assign(parent=None, parent_step=None)
-    lr, losses = (frame[frame["run"].isin(alone.index)] for frame in (curves.lr, curves.losses))
-    return curves_from_frames(alone, lr, losses)
-
-
-def without(curves: Curves, condition: str) -> Curves:
-    """Leave out losses."""
-    return curves_from_frames(curves.runs, curves.lr, curves.losses.query(f"not ({condition})"))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (of_one_replay, "All CPT runs have replay ratio 0.5"),
-        (lambda c: c, "two replay ratios, 0 and 0.5"),
-        (lambda c: Curves(c.runs, c.lr.assign(lr=1.0), c.losses), "LR never falls in a PT run"),
-        (lambda c: Curves(c.runs, c.lr.assign(lr=1.0), c.losses), "LR never falls in a CPT run"),
-        (lambda c: without(c, "run.str.startswith('pt')"), "No PT run has losses"),
-        (lambda c: without(c, "run.str.startswith('cpt')"), "No CPT run has losses"),
-        (open_checkpoints, "cpt_r00, cpt_r50: no parent"),
-        (lambda c: c, "from one checkpoint of loss potential 0"),
-        (lambda c: c, "All CPT runs have one length in steps, 50"),
-        (lambda c: c, "All CPT runs have one peak LR, 0.001"),
-        (lambda c: without(c, "run == 'cpt_r00' and step == 0"), "cpt_r00: no loss at step 0"),
-        (lambda c: without(c, "run == 'cpt_r00' and domain == 'pt'"), "'pt' is measured in 3 runs and not in cpt_r00"),
-    ],
-)
-def test_identification_tells_what_the_data_cannot(tiny: Curves, change: Callable[[Curves], Curves], words: str):
-    sentences = identification(change(tiny))
-    assert any(words in sentence for sentence in sentences), sentences
-
-
-def test_identification_is_silent_on_what_the_data_can_tell(tiny: Curves):
-    sentences = " ".join(identification(tiny))
-    for word in ("never falls", "No PT run", "No CPT run", "no parent", "no loss at step 0", "is measured in", "sizes"):
-        assert word not in sentences

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayes_cpt.curves import Curves, curves_from_frames, read_curves, read_runs
+from bayes_cpt.curves import curves_from_frames, read_curves
 from bayes_cpt.errors import CurvesError
 
 type Break = Callable[[Path], object]
@@ -60,10 +60,13 @@ FAULTS: dict[str, tuple[Break, list[str]]] = {
     "no rows": (fill("losses.csv", b"run,step,domain,loss\n"), ["losses.csv has no rows"]),
     "columns missing": (
         fill("losses.csv", b"run,steps,x\n"),
-        ["losses.csv row 1", "'step' (is 'steps' meant?)", "'loss'"],
+        ["losses.csv row 1 lacks the columns 'step', 'domain', 'loss'", "'steps' (did you mean 'step'?)"],
     ),
     "other separator": (fill("lr.csv", b"run;step;lr\na;1;1\n"), ["lr.csv row 1 lacks", "'run;step;lr'", "commas"]),
-    "optional column misspelt": (swap("runs.csv", "model_size", "modelsize"), ["'model_size' (is 'modelsize' meant?)"]),
+    "optional column misspelt": (
+        swap("runs.csv", "model_size", "modelsize"),
+        ["lacks the columns 'model_size';", "'modelsize' (did you mean 'model_size'?)"],
+    ),
     "column twice": (fill("lr.csv", b"run,step,lr,lr\n"), ["lr.csv row 1", "'lr' occurs more than once"]),
     "run twice": (add("runs.csv", "pt_const,pt,,,,1000,64,0"), ["runs.csv: run", "row 6 repeats row 2 (pt_const)"]),
     "lr step twice": (add("lr.csv", "pt_const,1.0,0.1"), ["lr.csv: run, step", "row 12 repeats row 2 (pt_const, 1.0)"]),
@@ -267,41 +270,6 @@ def test_frames_made_in_python_meet_the_same_checks(tiny_folder: Path):
         "losses: loss must be a finite number above 0",
     ]
     assert "row 3 has an empty cell" in caught.value.faults[-1]
-
-
-@pytest.fixture
-def known(tiny_folder: Path) -> Curves:
-    return read_curves(tiny_folder)
-
-
-def plan(folder: Path, run: str) -> Path:
-    (folder / "runs.csv").write_text(f"run,phase,parent,parent_step,replay,model_size\n{run}\n")
-    (folder / "lr.csv").write_text(f"run,step,lr\n{run.split(',', maxsplit=1)[0]},1,0.1\n")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("run", "words"),
-    [
-        ("new,cpt,nobody,20,0,1000", "parent must be the name of a run; row 2 has 'nobody'"),
-        ("new,cpt,pt_const,101,0,1000", "(it ends at step 100)"),
-        ("new,cpt,cpt_r50,10,0,1000", "(the parent has 0.5)"),
-        ("new,cpt,pt_const,20,0,7", "(the parent has 1000)"),
-        ("pt_const,pt,,,,1000", "run must be a new name, not that of a known run; row 2 has 'pt_const'"),
-    ],
-)
-def test_a_plan_is_checked_against_known_runs(tmp_path: Path, known: Curves, run: str, words: str):
-    with pytest.raises(CurvesError) as caught:
-        read_runs(plan(tmp_path, run), known)
-    (fault,) = caught.value.faults
-    assert words in fault
-
-
-def test_the_schedule_of_a_known_run_is_not_the_plans_to_give(tmp_path: Path, known: Curves):
-    plan(tmp_path, "new,cpt,pt_const,20,0,1000")
-    add("lr.csv", "pt_const,1,0.5")(tmp_path)
-    with pytest.raises(CurvesError, match="row 3 has 'pt_const'"):
-        read_runs(tmp_path, known)
 
 
 def test_a_large_table_of_faults_stays_short(tiny_folder: Path):

@@ -1,0 +1,29 @@
+"""Files that appear whole or not at all."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bayes_cpt.errors import DataError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``, and rename it to ``path`` if the block ends well.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made or written to.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".bayes-cpt-")
+    except OSError as error:
+        raise DataError(f"cannot write {target}: {error.strerror}; give a path in a folder you may write to") from error
+    with folder as name:
+        temporary = Path(name) / target.name
+        yield temporary
+        temporary.replace(target)

@@ -1,0 +1,245 @@
+"""Posterior predictive curves of planned runs, as labelled draws and as a table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.curves import Curves, ancestors, end_step, learning_rates
+from bayes_cpt.errors import DataError
+from bayes_cpt.features import Design, design
+from bayes_cpt.discrepancy import effect_dimension, effect_labels
+from bayes_cpt.inference import Fit, in_chunks, parameters_of
+from bayes_cpt.likelihood import Evaluation, Model, evaluate
+from bayes_cpt.plans import Plan, family, resolve
+
+type Part = Literal["parameters", "discrepancy", "noise"]
+
+EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
+QUANTILES: Mapping[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+POINTS_AT_A_TIME = 100_000
+"""Draws x points worked on at a time, to bound memory."""
+
+
+class Curve(NamedTuple):
+    """Draws of one planned run: (draws, domains, steps), and at its transfer point (draws, domains)."""
+
+    run: str
+    steps: IntArray
+    loss: FloatArray
+    transfer_loss: FloatArray
+
+
+def forecast(
+    fit: Fit,
+    plan: Plan | Curves,
+    *,
+    steps: Mapping[str, Sequence[int]] | None = None,
+    every: int | None = None,
+    include: Sequence[Part] = EVERYTHING,
+    seed: int = 1,
+) -> xr.Dataset:
+    """Forecast planned runs.
+
+    Parameters
+    ----------
+    fit
+        The fit; parents of planned runs may be among its runs.
+    plan
+        What may be run. A planned run with the name of a fitted one is that run going on: its forecast is given what
+        it has shown.
+    steps
+        By run, the steps wanted. Runs left out are not forecast.
+    every
+        Without ``steps``: a point every so many steps, and the last one. By default about 50 a run.
+    include
+        Sources of uncertainty to include. Without ``parameters`` all draws have the posterior mean's parameters.
+    seed
+        Draws of a run's discrepancy and noise depend on it and on the run's name alone, not on the rest of the plan.
+
+    Returns
+    -------
+    Dataset
+        ``loss`` (chain, draw, run, domain, step), nats, NaN beyond the end of a run: draws of a measured validation
+        loss. ``transfer_loss`` (chain, draw, run, domain): the noise-free loss at the transfer point.
+        ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak, end_step, parent.
+
+    Raises
+    ------
+    DataError, CurvesError
+        If the plan does not fit the data.
+    """
+    planned = plan if isinstance(plan, Curves) else resolve(plan, fit.curves)
+    wanted = _wanted(planned, steps, every)
+    curves = list(_curves(fit, planned, wanted, include, seed))
+    return _dataset(fit, planned, curves)
+
+
+def table(draws: xr.Dataset) -> pd.DataFrame:
+    """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss."""
+    rows = []
+    for run in draws["run"].to_numpy():
+        here = draws["loss"].sel(run=run).stack(sample=("chain", "draw")).transpose("domain", "step", "sample")
+        values = here.to_numpy()
+        kept = ~np.isnan(values[0, :, 0])
+        values = values[:, kept]
+        quantiles = np.quantile(values, list(QUANTILES.values()), axis=-1)
+        for index, domain in enumerate(draws["domain"].to_numpy()):
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "domain": domain,
+                        "step": draws["step"].to_numpy()[kept],
+                        "mean": values[index].mean(axis=-1),
+                        **dict(zip(QUANTILES, quantiles[:, index], strict=True)),
+                    }
+                )
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _wanted(planned: Curves, steps: Mapping[str, Sequence[int]] | None, every: int | None) -> dict[str, IntArray]:
+    ends = {str(run): end_step(planned, str(run)) for run in planned.runs.index}
+    if steps is None:
+        return {run: _grid(end, every) for run, end in ends.items()}
+    for run, asked in steps.items():
+        if run not in ends:
+            raise DataError(f"steps are asked of run {run!r}, which is not in the plan: it has {', '.join(ends)}")
+        if min(asked) < 0 or max(asked) > ends[run]:
+            raise DataError(f"steps 0 to {ends[run]} of run {run!r} can be forecast, not {min(asked)} to {max(asked)}")
+    return {run: np.unique(np.asarray(asked, dtype=np.int64)) for run, asked in steps.items()}
+
+
+def _grid(end: int, every: int | None) -> IntArray:
+    if every is not None and every < 1:
+        raise DataError(f"a forecast every {every} steps is not possible: give 1 or more")
+    return np.unique(np.append(np.arange(0, end, every or max(1, end // 50)), end))
+
+
+def _curves(
+    fit: Fit, planned: Curves, wanted: Mapping[str, IntArray], include: Sequence[Part], seed: int
+) -> Iterator[Curve]:
+    everyone = family(planned, fit.curves)
+    peak = next(iter(fit.models.values())).reference.learning_rate
+    posterior = fit.posterior
+    parameters = {domain: parameters_of(posterior, domain) for domain in fit.domains}
+    if "parameters" not in include:
+        parameters = {domain: _averaged(values) for domain, values in parameters.items()}
+    for run, steps in wanted.items():
+        transfer = _transfer_run(everyone, run)
+        points = pd.DataFrame({"run": run, "step": steps})
+        start = pd.DataFrame({"run": [transfer or run], "step": [0]})
+        static = design(everyone, pd.concat([points, start]), peak)
+        losses, transfers = [], []
+        for domain, model in fit.models.items():
+            effects = _effects(fit, posterior, static, domain, parameters[domain], seed)
+            values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
+            at_start = values[:, static.nodes(start)[0]]
+            transfers.append(at_start if transfer else np.full_like(at_start, np.nan))
+            chosen = static.nodes(points)
+            spread = np.sqrt(noise[:, chosen]) * ("noise" in include)
+            losses.append(values[:, chosen] + _fresh(spread, seed, f"noise {run} {domain}"))
+        yield Curve(run, steps, np.stack(losses, axis=1), np.stack(transfers, axis=1))
+
+
+def _averaged(parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    return {name: np.full_like(values, values.mean()) for name, values in parameters.items()}
+
+
+def _transfer_run(curves: Curves, run: str) -> str | None:
+    """Return the CPT run of the lineage that starts at the transfer point."""
+    lineage = [*ancestors(curves, run), run]
+    return next((name for name in lineage if curves.runs.loc[name, "phase"] == "cpt"), None)
+
+
+def _losses(
+    model: Model, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return law + discrepancy, and the noise variance, (draws, nodes) each."""
+    size = max(1, POINTS_AT_A_TIME // len(static.run))
+    losses, noise = [], []
+    for piece, here in zip(
+        in_chunks(parameters, size), in_chunks({"": parameters["memory"], **effects}, size), strict=True
+    ):
+        evaluation = evaluate(model, static, piece)
+        losses.append(evaluation.terms.loss + _discrepancy(evaluation, here))
+        noise.append(evaluation.noise_variance)
+    return np.concatenate(losses), np.concatenate(noise)
+
+
+def _discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> FloatArray:
+    parts = [
+        (effects[name][:, None] @ columns)[:, 0] for name, columns in evaluation.columns.items() if name in effects
+    ]
+    return sum(parts, np.zeros(()))
+
+
+def _effects(
+    fit: Fit, posterior: xr.Dataset, static: Design, domain: str, parameters: Mapping[str, FloatArray], seed: int
+) -> dict[str, FloatArray]:
+    """Return effects (draws, effects): those found on fitted runs, new draws for new runs."""
+
+    def effect(component: str, label: str | int) -> FloatArray:
+        if _is_known(posterior, component, label):
+            return _found(posterior, component, label, domain)
+        return _fresh(parameters[f"{component}_scale"], seed, f"{component} {label} {domain}")
+
+    draws = len(parameters["memory"])
+    return {
+        name: np.array([effect(name, label) for label in effect_labels(name, static)]).reshape(-1, draws).T
+        for name in fit.spec.components
+    }
+
+
+def _is_known(posterior: xr.Dataset, component: str, label: str | int) -> bool:
+    name = f"effect_{component}"
+    return name in posterior and label in posterior[name].coords[effect_dimension(component)].to_numpy()
+
+
+def _found(posterior: xr.Dataset, component: str, label: str | int, domain: str) -> FloatArray:
+    return (
+        posterior[f"effect_{component}"].sel({effect_dimension(component): label, "domain": domain}).to_numpy().ravel()
+    )
+
+
+def _fresh(scale: FloatArray, seed: int, key: str) -> FloatArray:
+    return scale * np.random.default_rng([seed, crc32(key.encode())]).standard_normal(scale.shape)
+
+
+def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
+    posterior = fit.posterior
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    steps = np.unique(np.concatenate([curve.steps for curve in curves]))
+    loss = np.full((*shape, len(curves), len(fit.domains), len(steps)), np.nan)
+    rates = np.full((len(curves), len(steps)), np.nan)
+    for index, curve in enumerate(curves):
+        places = np.searchsorted(steps, curve.steps)
+        loss[:, :, index, :, places] = np.moveaxis(curve.loss.reshape(*shape, *curve.loss.shape[1:]), -1, 0)
+        rates[index, places] = learning_rates(planned, curve.run)[np.maximum(curve.steps - 1, 0)]
+    transfer = np.stack([curve.transfer_loss for curve in curves], axis=1)
+    names = [curve.run for curve in curves]
+    runs = planned.runs.loc[names]
+    return xr.Dataset(
+        {
+            "loss": (("chain", "draw", "run", "domain", "step"), loss),
+            "transfer_loss": (("chain", "draw", "run", "domain"), transfer.reshape(*shape, *transfer.shape[1:])),
+            "learning_rate": (("run", "step"), rates),
+        },
+        coords={
+            "chain": posterior["chain"],
+            "draw": posterior["draw"],
+            "run": names,
+            "domain": list(fit.domains),
+            "step": steps,
+            "replay": ("run", runs["replay"].to_numpy(float)),
+            "peak": ("run", [learning_rates(planned, run).max() for run in names]),
+            "end_step": ("run", [end_step(planned, run) for run in names]),
+            "parent": ("run", runs["parent"].fillna("").astype(str).to_numpy(object).astype(str)),
+        },
+        attrs={"warning": "" if fit.converged else fit.verdict},
+    )

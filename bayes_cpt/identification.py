@@ -1,0 +1,140 @@
+"""What the runs of a curve folder are, and what a law cannot learn from them."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.areas import Segment
+from bayes_cpt.curves import Curves, learning_rates, lineage
+from bayes_cpt.validation import listed
+
+
+def summary(curves: Curves) -> pd.DataFrame:
+    """One row a run: what it is, its schedule, and what was measured.
+
+    ``loss_potential`` is final / peak LR of the pre-training (PT) that led to the run, missing where PT is unknown;
+    ``steps``, ``peak_lr`` and ``final_lr`` are the run's own.
+    """
+    measured = curves.losses.groupby("run")["domain"]
+    schedules = {run: learning_rates(curves, run) for run in curves.runs.index}
+    return curves.runs[["phase", "parent", "parent_step", "replay", "model_size"]].assign(
+        steps=[schedule.size for schedule in schedules.values()],
+        peak_lr=[schedule.max() for schedule in schedules.values()],
+        final_lr=[schedule[-1] for schedule in schedules.values()],
+        loss_potential=[_loss_potential(lineage(curves, run)) for run in schedules],
+        domains=measured.agg(lambda names: ", ".join(sorted(names.unique()))).reindex(curves.runs.index, fill_value=""),
+        points=measured.size().reindex(curves.runs.index, fill_value=0),
+    )
+
+
+def _loss_potential(segments: Sequence[Segment]) -> float:
+    rates = [segment.learning_rate for segment in segments if segment.phase == "pt"]
+    peak = max((rate.max() for rate in rates), default=0.0)
+    return rates[-1][-1] / peak if peak > 0 else np.nan
+
+
+def identification(curves: Curves) -> list[str]:
+    """Sentences on what a law cannot learn from these curves, each with what to do about it; none if all is well."""
+    table = summary(curves)
+    cpt = table[(table["phase"] == "cpt") & (table["points"] > 0)]
+    return [
+        *_of_pre_training(curves, table),
+        *(
+            _of_replay(cpt)
+            if len(cpt)
+            else ["No CPT run has losses: only the terms of PT can be learnt; add CPT runs."]
+        ),
+        *_of_checkpoints(curves, cpt),
+        *_of_range(cpt),
+        *_of_sizes(table),
+        *_of_domains(curves.losses),
+    ]
+
+
+def _falls(curves: Curves, runs: pd.Index) -> bool:
+    return any((np.diff(learning_rates(curves, run)) < 0).any() for run in runs)
+
+
+def _of_pre_training(curves: Curves, table: pd.DataFrame) -> Iterator[str]:
+    pt = table[table["phase"] == "pt"]
+    if not pt["points"].any():
+        yield (
+            "No PT run has losses: the terms of PT rest on priors and CPT alone; add the PT curve, or fit the model "
+            "open-checkpoint."
+        )
+    for phase in ("pt", "cpt"):
+        runs = table.index[table["phase"] == phase]
+        if len(runs) and not _falls(curves, runs):
+            yield (
+                f"The LR never falls in a {phase.upper()} run: the annealing coefficient of {phase.upper()} is not "
+                "identified; add a run that decays."
+            )
+
+
+def _of_replay(cpt: pd.DataFrame) -> Iterator[str]:
+    ratios = [f"{ratio:g}" for ratio in sorted(cpt["replay"].unique())]
+    if len(ratios) == 1:
+        yield (
+            f"All CPT runs have replay ratio {ratios[0]}: the effect of replay is not identified; add runs at two or "
+            "more other ratios, or forecast at this one only."
+        )
+    if len(ratios) == 2:
+        yield (
+            f"The CPT runs have two replay ratios, {' and '.join(ratios)}: the form of the effect is not identified, "
+            "and intervals at other ratios rest on priors; add runs at a third ratio."
+        )
+
+
+def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[str]:
+    orphans = [run for run in cpt.index if lineage(curves, run)[0].phase == "cpt"]
+    if orphans:
+        yield (
+            f"{listed(orphans)}: no parent, so loss potential and the forward area of PT are unknown; name the PT run "
+            "they go on from, or fit the model open-checkpoint."
+        )
+    started = cpt.drop(index=orphans)
+    checkpoints = started[["parent", "parent_step"]].drop_duplicates()
+    unstarted = [run for run in cpt.index if run not in set(curves.losses.loc[curves.losses["step"] == 0, "run"])]
+    if unstarted:
+        yield (
+            f"{listed(unstarted)}: no loss at step 0, so the change since the checkpoint rests on the law; measure the "
+            "checkpoint on each domain."
+        )
+    potentials = started["loss_potential"].dropna().round(6).unique()
+    if len(potentials) == 1:
+        what = "one checkpoint" if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
+        yield (
+            f"The CPT runs go on from {what} of loss potential {potentials[0]:g}: its effect is not identified; add "
+            "CPT runs from a checkpoint of another loss potential, or forecast at this one only."
+        )
+
+
+def _of_range(cpt: pd.DataFrame) -> Iterator[str]:
+    for column, label in (("steps", "length in steps"), ("peak_lr", "peak LR")):
+        values = cpt[column].unique()
+        if len(values) == 1:
+            yield (
+                f"All CPT runs have one {label}, {values[0]:,g}: forecasts at others extrapolate; add a CPT run of "
+                "another, or forecast near this one."
+            )
+
+
+def _of_sizes(table: pd.DataFrame) -> Iterator[str]:
+    sizes = table["model_size"].dropna().value_counts()
+    if len(sizes) > 1:
+        yield (
+            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): a law without model size needs "
+            f'one of them, such as --where "model_size == {sizes.index[0]}".'
+        )
+
+
+def _of_domains(losses: pd.DataFrame) -> Iterator[str]:
+    measured = {str(domain): set(runs) for domain, runs in losses.groupby("domain")["run"]}
+    for domain, runs in measured.items():
+        lacking = sorted(set(losses["run"]) - runs)
+        if lacking:
+            yield (
+                f"Domain {domain!r} is measured in {len(runs)} runs and not in {listed(lacking)}: it is learnt from "
+                "fewer runs than the rest; measure it there too, or leave it out with --domains."
+            )

@@ -1,0 +1,269 @@
+"""Fitting: curves and a model file to a ``Fit`` that holds all a forecast needs; diagnosis, saving and loading."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayes_cpt.areas import FloatArray
+from bayes_cpt.curves import Curves, curves_from_frames, digest, select
+from bayes_cpt.discrepancy import effect_dimension, effect_labels
+from bayes_cpt.errors import FitFileError
+from bayes_cpt.files import replacing
+from bayes_cpt.laws import Reference, law
+from bayes_cpt.likelihood import Model, effects_given_losses, evaluate
+from bayes_cpt.model import build, domain_models
+from bayes_cpt.observations import Observations, observe
+from bayes_cpt.sampling import sample_posterior
+from bayes_cpt.specs import DEFAULT_MODEL, Spec, parse_spec, read_spec
+
+R_HAT_LIMIT = 1.02
+ESS_LIMIT = 200
+DIVERGENT_LIMIT = 0.01
+CHUNK = 50
+"""Draws worked on at a time, to bound memory."""
+TABLES = ("runs", "learning_rates", "losses")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A posterior and what it was made from.
+
+    Parameters
+    ----------
+    tree
+        ArviZ groups: posterior, sample_stats, observed_data, constant_data and, once checked, posterior_predictive.
+        The posterior's ``effect_NAME`` are the discrepancy's effects on the fitted runs.
+    spec
+        The model.
+    curves
+        The fitted runs, their LRs and losses.
+    models
+        By domain, what is fixed about its model.
+    """
+
+    tree: xr.DataTree
+    spec: Spec
+    curves: Curves
+    models: Mapping[str, Model]
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """Draws of the parameters."""
+        return self.tree["posterior"].to_dataset()
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The fitted domains."""
+        return tuple(self.models)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the sampler's diagnostics allow to trust the draws."""
+        return bool(self.tree.attrs["converged"])
+
+    @property
+    def verdict(self) -> str:
+        """What the diagnostics say, in words."""
+        return str(self.tree.attrs["verdict"])
+
+
+def fit(
+    curves: Curves,
+    law: str | Path = DEFAULT_MODEL,
+    *,
+    domains: Sequence[str] | None = None,
+    draws: int = 400,
+    tune: int = 300,
+    chains: int = 2,
+    seed: int = 1,
+    progress: bool = True,
+) -> Fit:
+    """Fit a model to curves by MCMC.
+
+    Parameters
+    ----------
+    curves
+        Runs to fit, of one model size.
+    law
+        Name of a shipped model, or path of a model file.
+    domains
+        By default ``pt`` and ``cpt``, where measured.
+    draws, tune, chains
+        Of the sampler, a chain.
+    seed
+        Same seed, same machine: same draws.
+    progress
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    DataError, SpecError
+        If the data or the model file do not fit the law.
+    KeyboardInterrupt
+        If interrupted; nothing is kept.
+    """
+    spec = read_spec(law)
+    observations = observe(curves, spec.law, domains)
+    curves = select(curves, domains=observations.domains)
+    tree = sample_posterior(
+        build(spec, observations), draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
+    )
+    models = domain_models(spec, observations)
+    tree["posterior"] = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)
+    tree["observed_data"] = _observed(observations)
+    tree["constant_data"] = _constant(observations)
+    converged, verdict = diagnose(tree)
+    tree.attrs = {
+        "model": spec.name,
+        "model_text": spec.text,
+        "law": spec.law.name,
+        "references": json.dumps({name: [*model.reference, *model.smooth_range] for name, model in models.items()}),
+        "seed": seed,
+        "sampling": json.dumps({"draws": draws, "tune": tune, "chains": chains}),
+        "data_digest": digest(curves),
+        "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "pymc", "nutpie", "arviz", "jax")}),
+        "converged": int(converged),
+        "verdict": verdict,
+        "set_aside": len(observations.set_aside),
+    }
+    return Fit(tree, spec, curves, models)
+
+
+def summary(fit: Fit) -> pd.DataFrame:
+    """Return a table of the parameters and the law's own coefficients: mean, sd, 90 % interval, ESS, R-hat."""
+    return _summary(fit.tree, ci_prob=0.9, round_to="none")
+
+
+def diagnose(tree: xr.DataTree) -> tuple[bool, str]:
+    """Return whether a sampler's draws can be trusted, and why, in words."""
+    table = _summary(tree, kind="diagnostics", round_to="none")
+    worst, bulk, tail = table["r_hat"].max(), table["ess_bulk"].min(), table["ess_tail"].min()
+    diverging = tree["sample_stats"]["diverging"]
+    faults = []
+    if not worst <= R_HAT_LIMIT:
+        faults.append(f"chains disagree on {table['r_hat'].idxmax()}")
+    if not min(bulk, tail) >= ESS_LIMIT:
+        faults.append(f"too few effective draws of {table[['ess_bulk', 'ess_tail']].min(axis=1).idxmin()}")
+    if diverging.mean() > DIVERGENT_LIMIT:
+        faults.append("the sampler diverged")
+    numbers = (
+        f"largest R-hat {worst:.3f}, smallest bulk ESS {bulk:.0f}, smallest tail ESS {tail:.0f}, "
+        f"{int(diverging.sum())} divergences in {diverging.size} draws"
+    )
+    if faults:
+        advice = "sample longer (--draws, --tune), or use fewer parameters or tighter priors"
+        return False, f"NOT CONVERGED: {'; '.join(faults)} ({numbers}). Do not trust these intervals: {advice}."
+    return True, f"converged ({numbers})"
+
+
+def _summary(tree: xr.DataTree, **options: Any) -> pd.DataFrame:
+    names = [str(name) for name in tree["posterior"].data_vars if not str(name).startswith("effect_")]
+    # a coefficient that does not vary (C1 of an open checkpoint) has no diagnostics
+    varying = [name for name in names if float(tree["posterior"][name].std()) > 0]
+    return az.summary(tree, var_names=varying, **options)
+
+
+def parameters_of(posterior: xr.Dataset, domain: str) -> dict[str, FloatArray]:
+    """Return one domain's parameters, (draws,) each, chains one after the other."""
+    chosen = posterior.sel(domain=domain)
+    names = [name for name, values in chosen.data_vars.items() if values.dims == ("chain", "draw")]
+    return {str(name): chosen[name].to_numpy().ravel() for name in names}
+
+
+def in_chunks(parameters: Mapping[str, FloatArray], size: int = CHUNK) -> list[dict[str, FloatArray]]:
+    """Cut draws into pieces of at most ``size``."""
+    count = len(next(iter(parameters.values())))
+    return [{name: values[at : at + size] for name, values in parameters.items()} for at in range(0, count, size)]
+
+
+def _with_effects(
+    posterior: xr.Dataset, models: Mapping[str, Model], observations: Observations, seed: int
+) -> xr.Dataset:
+    """Add draws of the discrepancy's effects on the fitted runs, given the parameters and the losses."""
+    random = np.random.default_rng([seed, 1])
+    by_domain: dict[str, dict[str, FloatArray]] = {}
+    for domain, model in models.items():
+        pieces = [
+            effects_given_losses(
+                evaluate(model, observations.design, piece),
+                {name: piece[f"{name}_scale"] for name in model.components},
+                observations.nodes[domain],
+                observations.losses[domain],
+                random,
+            )
+            for piece in in_chunks(parameters_of(posterior, domain))
+        ]
+        by_domain[domain] = {name: np.concatenate([piece[name] for piece in pieces]) for name in model.components}
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    for name in next(iter(models.values())).components:
+        values = np.stack([effects[name] for effects in by_domain.values()], axis=1).reshape(*shape, len(models), -1)
+        labels, dimension = effect_labels(name, observations.design), effect_dimension(name)
+        posterior[f"effect_{name}"] = (("chain", "draw", "domain", dimension), values)
+        posterior = posterior.assign_coords({dimension: labels})
+    return posterior
+
+
+def _observed(observations: Observations) -> xr.Dataset:
+    return xr.Dataset({f"loss_{domain}": (f"point_{domain}", losses) for domain, losses in observations.losses.items()})
+
+
+def _constant(observations: Observations) -> xr.Dataset:
+    """Return run and step of every measured point."""
+    runs, static = np.array(observations.design.runs), observations.design
+    columns = {}
+    for domain, nodes in observations.nodes.items():
+        columns[f"run_{domain}"] = (f"point_{domain}", runs[static.run[nodes]])
+        columns[f"step_{domain}"] = (f"point_{domain}", static.step[nodes])
+    return xr.Dataset(columns)
+
+
+# In and out ---------------------------------------------------------------------------------------------------------
+
+
+def save(fit: Fit, path: str | Path) -> None:
+    """Write a fit to one NetCDF file, which appears whole or not at all."""
+    tree = fit.tree.copy()
+    tables = (fit.curves.runs.reset_index(), fit.curves.lr, fit.curves.losses)
+    texts = {name: frame.to_csv(index=False) for name, frame in zip(TABLES, tables, strict=True)}
+    tree.attrs = {**fit.tree.attrs, **texts}
+    with replacing(path) as temporary:
+        tree.to_netcdf(temporary, engine="netcdf4")
+
+
+def load(path: str | Path) -> Fit:
+    """Read a fit.
+
+    Raises
+    ------
+    FitFileError
+        If the file is not there, is no NetCDF file, or was not written by `save`.
+    """
+    if not Path(path).is_file():
+        raise FitFileError(f"no fit file at {path}: make one with bayes-cpt fit DATA -o {path}")
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as opened:
+            tree = opened.load()
+    except (OSError, ValueError) as error:
+        raise FitFileError(f"{path} is not a NetCDF file: give a file that bayes-cpt fit wrote") from error
+    missing = [name for name in ("model", "model_text", "references", *TABLES) if name not in tree.attrs]
+    if missing or "posterior" not in tree:
+        raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing or ['posterior'])}")
+    spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
+    curves = curves_from_frames(*(pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES))
+    references = json.loads(tree.attrs["references"])
+    models = {domain: _model(spec, domain, numbers) for domain, numbers in references.items()}
+    return Fit(tree, spec, curves, models)
+
+
+def _model(spec: Spec, domain: str, numbers: Sequence[float]) -> Model:
+    *reference, lower, upper = numbers
+    return Model(law(spec.law.name), spec.components, domain, Reference(*reference), (lower, upper))

@@ -1,0 +1,328 @@
+"""Plans: runs that have not been run, given one by one in a folder, or as a grid in a TOML file or in Python.
+
+A plan stands for itself until `resolve` holds it against data, which know its parents and where they end.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayes_cpt import schedules
+from bayes_cpt.curves import Curves, curves_from_tables, learning_rates, merge
+from bayes_cpt.errors import CurvesError, ScheduleError, hint
+from bayes_cpt.schedules import Floats, Ints, Names, Schedule
+from bayes_cpt.validation import Table, listed, read_table, table_of_frame
+
+LEARNING_RATE_TOLERANCE = 1e-6
+"""LRs that differ by less than this share of the peak are one: it bounds what listing few steps may change."""
+
+_FIELDS = ("parent", "parent_step", "replay", "phase", "schedule")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The tables of a plan as they were given, not yet checked: made by `plan` or `read_plan`, used by `resolve`.
+
+    Parameters
+    ----------
+    source
+        Where they come from, for messages.
+    runs, lr
+        Cells of ``runs.csv`` and ``lr.csv``. An empty ``parent_step`` of a run with a parent is the parent's last step.
+    """
+
+    source: str
+    runs: Table
+    lr: Table
+
+
+# Making -------------------------------------------------------------------------------------------------------------
+
+
+def plan(
+    parent: Names,
+    replay: Floats | None = None,
+    *,
+    schedule: Schedule | Sequence[Schedule],
+    parent_step: Ints | None = None,
+    phase: Literal["pt", "cpt"] = "cpt",
+) -> Plan:
+    """Span a grid of runs: any argument but ``phase``, and any field of a schedule, may be a list.
+
+    Parameters
+    ----------
+    parent
+        Run to go on from; "" for none, which in CPT is an open checkpoint.
+    replay
+        Share of D_pt in the CPT data; None in pre-training (PT).
+    schedule
+        LR of the run.
+    parent_step
+        Step of the parent to go on from; None for its last.
+    phase
+        ``cpt`` or ``pt``.
+
+    Returns
+    -------
+    Plan
+        The last field of the schedule varies fastest. Members are named by parent and replay ratio in per cent, and
+        by what varies: ``pt_m_wsd000_r025_peak0.002_steps3000``.
+
+    Raises
+    ------
+    CurvesError
+        With every fault of the arguments, or if two members would have one name.
+    """
+    return _grid(
+        "plan", parent=parent, parent_step=parent_step, replay=replay, phase=phase, schedule=_several(schedule)
+    )
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan: a folder with ``runs.csv`` and ``lr.csv``, or a TOML file with the arguments of `plan`.
+
+    In TOML ``[schedule]`` has ``kind`` (a name in ``bayes_cpt.schedules.SCHEDULES``, or the path of a CSV file of step,
+    lr, relative to the TOML file) and the arguments of that kind. A folder's further files are not read.
+
+    Raises
+    ------
+    CurvesError
+        If the path is neither, or the files cannot be read; what they say is checked by `resolve`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _of_tables(str(path), {kind: read_table(path / f"{kind}.csv", kind) for kind in ("runs", "lr")})
+    if path.suffix != ".toml" or not path.is_file():
+        raise CurvesError(str(path), ["no such plan; give a folder with runs.csv and lr.csv, or a .toml file"])
+    return _grid(str(path), **_arguments(path))
+
+
+def _of_tables(source: str, found: Mapping[str, tuple[Table | None, list[str]]]) -> Plan:
+    runs, lr = found["runs"][0], found["lr"][0]
+    if runs is None or lr is None:
+        raise CurvesError(source, [fault for _, faults in found.values() for fault in faults])
+    return Plan(source, runs, lr)
+
+
+def _arguments(path: Path) -> dict[str, Any]:
+    """Arguments of a grid from a TOML file."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CurvesError(str(path), [f"cannot be read as TOML: {error}"]) from error
+    faults = [
+        f"unknown key {key!r}{hint(key, _FIELDS)}; the keys are {', '.join(_FIELDS)}"
+        for key in document
+        if key not in _FIELDS
+    ]
+    faults += [f"{key} is missing" for key in ("parent", "schedule") if key not in document]
+    table = document.get("schedule", {})
+    if "schedule" in document and (not isinstance(table, dict) or "kind" not in table):
+        faults.append(f"[schedule] must be a table with a kind: {', '.join(schedules.SCHEDULES)}, or a path to a CSV")
+    if faults:
+        raise CurvesError(str(path), faults)
+    return document | {"schedule": list(_schedules(path, **table))}
+
+
+def _schedules(path: Path, /, kind: Any, **fields: Any) -> Iterator[Schedule]:
+    for one in _several(kind):
+        try:
+            yield schedules.schedule(str(path.parent / one) if str(one).endswith(".csv") else one, **fields)
+        except ScheduleError as error:
+            raise CurvesError(str(path), [f"[schedule] {error}"]) from error
+
+
+# Grids --------------------------------------------------------------------------------------------------------------
+
+
+class _Named(NamedTuple):
+    """A schedule of a grid: what its member's name ends with, and few steps that it is linear between."""
+
+    suffix: str
+    step: NDArray[np.int64]
+    lr: NDArray[np.float64]
+
+
+def _grid(
+    source: str, *, parent: Any, schedule: list[Any], parent_step: Any = None, replay: Any = None, phase: Any = "cpt"
+) -> Plan:
+    fields = {"parent": _several(parent), "parent_step": _several(parent_step), "replay": _several(replay)}
+    if faults := list(_faults(**fields, schedule=schedule, phase=phase)):
+        raise CurvesError(source, faults)
+    named = [member for shape in schedule for member in _named(shape, several_kinds=len(schedule) > 1)]
+    members = list(product(*fields.values(), named))
+    steps_vary = len(fields["parent_step"]) > 1
+    names = [_name(phase, *member, steps_vary=steps_vary) for member in members]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise CurvesError(source, [f"members of the grid need values that differ; several are named {listed(twice)}"])
+    runs = pd.DataFrame([member[:3] for member in members], columns=list(fields)).assign(run=names, phase=phase)
+    lr = pd.DataFrame(
+        {
+            "run": np.repeat(names, [member[3].step.size for member in members]),
+            "step": np.concatenate([member[3].step for member in members]),
+            "lr": np.concatenate([member[3].lr for member in members]),
+        }
+    )
+    return _of_tables(source, {"runs": table_of_frame(runs, "runs"), "lr": table_of_frame(lr, "lr")})
+
+
+def _several(value: Any) -> list[Any]:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return list(value) if isinstance(value, list | tuple | range) else [value]
+
+
+def _faults(
+    parent: list[Any], parent_step: list[Any], replay: list[Any], schedule: list[Any], phase: Any
+) -> Iterator[str]:
+    """Tell what would keep a grid from being spanned and named."""
+    if phase not in ("pt", "cpt"):
+        yield f"phase must be 'pt' or 'cpt', not {phase!r}"
+    ratio = "a share from 0 to 1" if phase != "pt" else "left out for a pt run"
+    rules = (
+        ("parent", parent, "the name of a run, or '' for none", lambda x: isinstance(x, str)),
+        ("parent_step", parent_step, "an integer of at least 0", lambda x: x is None or _is_count(x)),
+        ("replay", replay, ratio, (lambda x: x is None) if phase == "pt" else _is_share),
+        ("schedule", schedule, "made by bayes_cpt.schedules", lambda x: isinstance(x, Schedule)),
+    )
+    for name, values, right, holds in rules:
+        if not values:
+            yield f"{name} is an empty list: a grid needs at least one value"
+        for value in values:
+            if not holds(value):
+                yield f"{name} must be {right}, not {value!r}"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
+
+
+def _named(shape: Schedule, *, several_kinds: bool) -> Iterator[_Named]:
+    varying = [name for name, value in shape.fields.items() if isinstance(value, list) and len(value) > 1]
+    for member in schedules.expand(shape):
+        suffix = "".join(f"_{name}{_text(member.fields[name])}" for name in varying)
+        rates = schedules.learning_rates(member)
+        step = _corners(rates)
+        yield _Named(f"_{shape.kind}{suffix}" if several_kinds else suffix, step + 1, rates[step])
+
+
+def _name(
+    phase: str, parent: str, parent_step: int | None, replay: float | None, schedule: _Named, *, steps_vary: bool
+) -> str:
+    at = f"_at{'end' if parent_step is None else parent_step}" if steps_vary else ""
+    ratio = "" if replay is None else f"_r{100 * replay:03g}"
+    return f"{parent or phase}{at}{ratio}{schedule.suffix}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _corners(rates: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices between which the LR is linear (Ramer-Douglas-Peucker: split where the chord is farthest off)."""
+    allowed = LEARNING_RATE_TOLERANCE * rates.max()
+    corners, open_spans = {0, rates.size - 1}, [(0, rates.size - 1)]
+    while open_spans:
+        first, last = open_spans.pop()
+        chord = np.linspace(rates[first], rates[last], last - first + 1)
+        gap = np.abs(rates[first : last + 1] - chord)
+        farthest = first + int(gap.argmax())
+        if gap.max() > allowed:
+            corners.add(farthest)
+            open_spans += [(first, farthest), (farthest, last)]
+    return np.array(sorted(corners))
+
+
+# Against data -------------------------------------------------------------------------------------------------------
+
+
+def resolve(plan: Plan, known: Curves) -> Curves:
+    """Check a plan against the data it goes on from.
+
+    A planned run with the name of a run in the data is that run going on: it must have the same parent, parent step
+    and replay ratio, and its schedule, from step 1 to the new end, must repeat the LR recorded so far.
+
+    Returns
+    -------
+    Curves
+        The planned runs alone, without losses (`family` adds their ancestors).
+
+    Raises
+    ------
+    CurvesError
+        With every fault: of an unknown parent, else of the tables, else of runs that go on differently.
+    """
+    names = plan.runs.cells["run"]
+    if faults := list(_unknown_parents(plan.runs, {*names, *known.runs.index})):
+        raise CurvesError(plan.source, faults)
+    runs = plan.runs._replace(cells=_with_parent_steps(plan, known))
+    planned = curves_from_tables(plan.source, {"runs": (runs, []), "lr": (plan.lr, [])}, _without(known, names))
+    going_on = planned.runs.index.intersection(known.runs.index)
+    if faults := [fault for run in going_on for fault in _breaks(planned, known, run)]:
+        raise CurvesError(plan.source, faults)
+    return planned
+
+
+def family(planned: Curves, known: Curves) -> Curves:
+    """Put resolved runs together with the data, for lineages: of a run that goes on, the plan's schedule counts."""
+    return merge(_without(known, planned.runs.index), planned)
+
+
+def _without(known: Curves, names: Sequence[str] | pd.Series | pd.Index) -> Curves:
+    """Leave out runs; children of theirs stay, which is sound once runs of the same names are put back."""
+    return Curves(
+        known.runs[~known.runs.index.isin(names)],
+        known.lr[~known.lr["run"].isin(names)],
+        known.losses[~known.losses["run"].isin(names)],
+    )
+
+
+def _unknown_parents(runs: Table, names: set[str]) -> Iterator[str]:
+    parents = runs.cells["parent"]
+    for parent in parents[(parents != "") & ~parents.isin(names)].unique():
+        known = sorted(filter(None, names - set(runs.cells["run"])))
+        yield f"{runs.name}: no run is named {parent!r}{hint(parent, names)}; parents may be {listed(known)}"
+
+
+def _with_parent_steps(plan: Plan, known: Curves) -> pd.DataFrame:
+    """Fill in the last step of each parent where none is given."""
+    cells, lr = plan.runs.cells, plan.lr.cells
+    ends = known.lr.groupby("run")["step"].max().to_dict()
+    ends |= pd.to_numeric(lr["step"], errors="coerce").groupby(lr["run"]).max().to_dict()
+    last = cells["parent"].map(ends).astype(object).fillna("")
+    return cells.assign(parent_step=cells["parent_step"].where(cells["parent_step"] != "", last))
+
+
+def _breaks(planned: Curves, known: Curves, run: str) -> Iterator[str]:
+    """Tell where a planned run departs from the run of that name in the data."""
+    which = f"run {run!r} is in the data and goes on here (another run needs another name)"
+    before, now = _identity(known, run), _identity(planned, run)
+    for column in before:
+        if before[column] != now[column]:
+            yield f"{which}: its {column} must stay {before[column]}, not {now[column]}"
+    recorded, new = learning_rates(known, run), learning_rates(planned, run)
+    if new.size < recorded.size:
+        yield f"{which}: its schedule must reach the recorded end, step {recorded.size}, not stop at {new.size}"
+    both = min(new.size, recorded.size)
+    differs = np.abs(new[:both] - recorded[:both]) > LEARNING_RATE_TOLERANCE * recorded.max()
+    if differs.any():
+        first = int(differs.argmax())
+        yield f"{which}: its LR at step {first + 1} must be the recorded {recorded[first]:.7g}, not {new[first]:.7g}"
+
+
+def _identity(curves: Curves, run: str) -> dict[str, str]:
+    """What a run keeps while it goes on."""
+    columns = ("phase", "parent", "parent_step", "replay")
+    return {column: str(curves.runs[column].astype(object).fillna("none")[run]) for column in columns}

@@ -1,0 +1,84 @@
+"""Checks of a model by its predictions: before data are seen (prior), and on the data it was fitted to (posterior)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from bayes_cpt.curves import Curves, select
+from bayes_cpt.forecasting import forecast
+from bayes_cpt.inference import Fit
+from bayes_cpt.model import build, domain_models
+from bayes_cpt.observations import observe
+from bayes_cpt.specs import DEFAULT_MODEL, read_spec
+
+
+def prior_predictive(
+    curves: Curves,
+    law: str | Path = DEFAULT_MODEL,
+    *,
+    domains: Sequence[str] | None = None,
+    draws: int = 100,
+    seed: int = 1,
+) -> xr.Dataset:
+    """Draw loss curves of the runs in ``curves`` from the prior alone: they should look like loss curves.
+
+    Returns
+    -------
+    Dataset
+        As `bayes_cpt.forecasting.forecast` gives, for the runs that were measured.
+    """
+    spec = read_spec(law)
+    observations = observe(curves, spec.law, domains)
+    model = build(spec, observations)
+    variables = [*model.free_RVs, *model.deterministics]
+    values = pm.draw(variables, draws=draws, random_seed=seed, mode="FAST_COMPILE")
+    tree = az.from_dict(
+        {"posterior": {str(variable.name): value[None] for variable, value in zip(variables, values, strict=True)}},
+        coords={"domain": list(observations.domains)},
+        dims={name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in model.named_vars},
+    )
+    tree.attrs = {"converged": 1, "verdict": "prior"}
+    chosen = select(curves, domains=observations.domains)
+    prior = Fit(tree, spec, chosen, domain_models(spec, observations))
+    return forecast(prior, chosen, steps=_measured_steps(chosen), seed=seed)
+
+
+def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
+    """Replicate the fitted losses: does the model describe the data it has seen?
+
+    Returns
+    -------
+    Fit
+        With the group posterior_predictive, whose variables match those of observed_data.
+    str
+        How much of the data the replicates' intervals hold, in words.
+    """
+    replicated = forecast(fit, fit.curves, steps=_measured_steps(fit.curves), seed=seed)["loss"]
+    constant, observed = fit.tree["constant_data"], fit.tree["observed_data"]
+    drawn = {
+        f"loss_{domain}": replicated.sel(domain=domain)
+        .sel(run=constant[f"run_{domain}"], step=constant[f"step_{domain}"])
+        .drop_vars(["run", "step", "domain", "replay", "peak", "end_step", "parent"], errors="ignore")
+        for domain in fit.domains
+    }
+    tree = fit.tree.copy()
+    tree["posterior_predictive"] = xr.Dataset(drawn)
+    held = {domain: _held(drawn[f"loss_{domain}"], observed[f"loss_{domain}"]) for domain in fit.domains}
+    sentence = "; ".join(
+        f"{domain}: 50 % intervals hold {half:.0%}, 90 % hold {most:.0%}" for domain, (half, most) in held.items()
+    )
+    return Fit(tree, fit.spec, fit.curves, fit.models), f"posterior predictive check on the fitted losses: {sentence}"
+
+
+def _held(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
+    """Return the shares of observed values in the central 50 % and 90 % of the draws."""
+    rank = (draws < observed).mean(("chain", "draw"))
+    return float((abs(rank - 0.5) <= 0.25).mean()), float((abs(rank - 0.5) <= 0.45).mean())
+
+
+def _measured_steps(curves: Curves) -> dict[str, np.ndarray]:
+    return {str(run): rows["step"].unique() for run, rows in curves.losses.groupby("run")}

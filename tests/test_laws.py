@@ -1,0 +1,291 @@
+"""Every law: one text for NumPy, PyTensor and xarray; the paper's signs and limits; coefficients and back."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pytensor.gradient import grad
+
+from bayes_cpt.errors import SpecError
+from bayes_cpt.laws import (
+    LAWS,
+    SHIFT_SIGN,
+    Law,
+    Reference,
+    Terms,
+    distribution_shift,
+    law,
+    own_share_multiplier_cpt,
+    own_share_multiplier_pt,
+)
+
+type FloatArray = NDArray[np.float64]
+
+CASES = [(law, domain) for law in LAWS.values() for domain in law.terms]
+CPT_CASES = [(law, domain) for law, domain in CASES if law.has_shift]
+REPLAY_CASES = [(law, domain) for law, domain in CASES if law.has_replay]
+
+
+def identify(value: Any) -> str:
+    return value.name if isinstance(value, Law) else value
+
+
+relaxed = settings(deadline=None, max_examples=50)
+every_law = pytest.mark.parametrize(("law", "domain"), CASES, ids=identify)
+every_cpt_law = pytest.mark.parametrize(("law", "domain"), CPT_CASES, ids=identify)
+every_replay_law = pytest.mark.parametrize(("law", "domain"), REPLAY_CASES, ids=identify)
+
+PARAMETERS: Mapping[str, st.SearchStrategy[float]] = {
+    "memory": st.floats(10, 5000),
+    "loss_at_reference": st.floats(1, 4),
+    "reducible_at_reference": st.floats(0.05, 0.9),
+    "alpha": st.floats(0.1, 1.5),
+    "annealing_drop": st.floats(0.01, 0.3),
+    "annealing_ratio": st.floats(0.5, 2),
+    "shift_at_reference": st.floats(0.01, 2),
+    "shift_speed": st.floats(0.5, 1e4),
+    "beta": st.floats(0.001, 1),
+    "replay_scale": st.floats(0.01, 1),
+    "replay_exponent": st.floats(0.1, 2),
+    "a1": st.floats(-0.5, 0.5),
+    "a2": st.floats(0.5, 6),
+    "checkpoint_forward_area": st.floats(0.5, 20),
+    "loss_potential": st.floats(0, 1),
+}
+
+
+def names(law: Law) -> tuple[str, ...]:
+    return (*law.parameters, *law.checkpoint_parameters)
+
+
+def reference(domain: str) -> Reference:
+    return Reference(forward_area=10.0, forward_area_cpt=4.0, learning_rate=2e-4, shift_sign=SHIFT_SIGN[domain])
+
+
+def parameters_of(law: Law) -> st.SearchStrategy[dict[str, float]]:
+    return st.fixed_dictionaries({name: PARAMETERS[name] for name in names(law)})
+
+
+def some(law: Law, seed: int, shape: tuple[int, ...] = ()) -> dict[str, FloatArray]:
+    """Parameters well inside their ranges."""
+    middle = {"memory": 900, "shift_speed": 200, "checkpoint_forward_area": 6, "loss_at_reference": 2.5, "a2": 3}
+    generator = np.random.default_rng(seed)
+    return {name: middle.get(name, 0.3) * generator.uniform(0.8, 1.2, shape) for name in names(law)}
+
+
+def features(points: int = 5, **changes: Any) -> dict[str, Any]:
+    """Features of a run that goes on from a PT of forward area 6, replay 0.3."""
+    share = np.linspace(0, 1, points)
+    return {
+        "forward_area_pt": np.full(points, 6.0),
+        "forward_area_cpt": 4 * share,
+        "annealing_area_pt": np.full(points, 0.15),
+        "annealing_area_cpt": 0.2 * share - 0.1,
+        "jump_area_cpt": 0.2 * share,
+        "replay_ratio": np.full(points, 0.3),
+    } | changes
+
+
+def terms_of(law: Law, domain: str, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> Terms:
+    return law.predict(domain, given, law.coefficients(reference(domain), **parameters))
+
+
+# The registry --------------------------------------------------------------------------------------------------------
+
+
+def arguments(function: Any) -> set[str]:
+    """Names of a function's arguments, but for those passed on."""
+    passed_on = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {name for name, p in inspect.signature(function).parameters.items() if p.kind not in passed_on}
+
+
+@every_law
+def test_the_parameters_are_those_of_the_signatures(law: Law, domain: str):
+    assert len(set(names(law))) == len(names(law))
+    assert arguments(law.coefficients) - {"reference"} <= set(names(law))
+    for missing in names(law):
+        fewer = {name: 1.0 for name in names(law) if name != missing}
+        with pytest.raises(TypeError, match=missing):
+            terms_of(law, domain, fewer, features())
+    with pytest.raises(TypeError, match="misspelt"):
+        terms_of(law, domain, dict.fromkeys((*names(law), "misspelt"), 1.0), features())
+
+
+@every_law
+def test_the_features_are_those_that_the_terms_read(law: Law, domain: str):
+    coefficients = law.coefficients(reference(domain), **some(law, 1))
+    for missing in law.features:
+        fewer = {name: value for name, value in features().items() if name in law.features and name != missing}
+        with pytest.raises(TypeError, match=missing):
+            law.terms[domain](**fewer, **coefficients)
+
+
+def test_an_unknown_law_is_refused_with_a_hint():
+    with pytest.raises(SpecError, match=r"'cpt-reply' \(did you mean 'cpt-replay'\?\): the laws are annealing, cpt"):
+        law("cpt-reply")
+
+
+# One text for three libraries ----------------------------------------------------------------------------------------
+
+
+def evaluate(symbol: Any, given: Mapping[Any, Any]) -> FloatArray:
+    return np.asarray(symbol.eval(given, mode="FAST_COMPILE", on_unused_input="ignore"))
+
+
+@every_law
+def test_numpy_pytensor_and_xarray_agree_with_leading_dimensions(law: Law, domain: str):
+    draws = some(law, 2, shape=(2, 3))
+    expected = terms_of(law, domain, {name: value[..., None] for name, value in draws.items()}, features()).loss
+
+    symbols = {name: pt.tensor(name, dtype="float64", shape=(2, 3, 1)) for name in draws}
+    given = {symbols[name]: value[..., None] for name, value in draws.items()}
+    loss = evaluate(terms_of(law, domain, symbols, features()).loss, given)
+    np.testing.assert_allclose(loss, expected, rtol=1e-14)
+
+    labelled = {name: xr.DataArray(value, dims=("chain", "draw")) for name, value in draws.items()}
+    given = {name: xr.DataArray(value, dims="step") for name, value in features().items()}
+    loss = terms_of(law, domain, labelled, given).loss.transpose("chain", "draw", "step")
+    np.testing.assert_allclose(loss.to_numpy(), expected, rtol=1e-14)
+    assert expected.shape == (2, 3, 5)
+
+
+@every_law
+def test_gradients_are_finite_at_the_transfer_point_and_at_both_ends_of_replay(law: Law, domain: str):
+    symbols = {name: pt.dscalar(name) for name in names(law)}
+    loss = terms_of(law, domain, symbols, features(3, replay_ratio=np.array([0.0, 0.5, 1.0]))).loss.sum()
+    given = {symbols[name]: value for name, value in some(law, 3).items()}
+    gradients = {name: evaluate(grad(loss, symbol), given) for name, symbol in symbols.items()}
+    assert np.isfinite(list(gradients.values())).all()
+    assert gradients["loss_at_reference"] == pytest.approx(3)  # 1 a point
+
+
+# The paper's signs and limits ----------------------------------------------------------------------------------------
+
+
+@every_cpt_law
+@relaxed
+@given(data=st.data())
+def test_there_is_no_shift_at_the_transfer_point(law: Law, domain: str, data: st.DataObject):
+    terms = terms_of(law, domain, data.draw(parameters_of(law)), features(forward_area_cpt=0.0))
+    np.testing.assert_array_equal(terms.shift, 0)
+
+
+@every_replay_law
+@relaxed
+@given(data=st.data())
+def test_there_is_no_shift_at_full_replay(law: Law, domain: str, data: st.DataObject):
+    terms = terms_of(law, domain, data.draw(parameters_of(law)), features(replay_ratio=1.0))
+    np.testing.assert_allclose(terms.shift, 0, atol=1e-14)
+
+
+@every_cpt_law
+@relaxed
+@given(data=st.data())
+def test_cpt_forgets_on_pt_and_gains_on_cpt_ever_more(law: Law, domain: str, data: st.DataObject):
+    shift = terms_of(law, domain, data.draw(parameters_of(law)), features(9)).shift * SHIFT_SIGN[domain]
+    assert (np.diff(shift) > 0).all()
+
+
+@every_replay_law
+@relaxed
+@given(data=st.data())
+def test_more_replay_means_less_shift(law: Law, domain: str, data: st.DataObject):
+    ratios = np.linspace(0, 1, 9)
+    given = features(9, forward_area_cpt=4.0, replay_ratio=ratios)
+    shift = terms_of(law, domain, data.draw(parameters_of(law)), given).shift * SHIFT_SIGN[domain]
+    assert (np.diff(shift) < 0).all()
+
+
+@every_law
+def test_more_training_and_more_annealing_lower_the_loss(law: Law, domain: str):
+    more = {"forward_area_pt": np.linspace(2, 9, 5), "forward_area_cpt": np.linspace(1, 9, 5)}
+    assert (np.diff(terms_of(law, domain, some(law, 4), features() | more).base) < 0).all()
+    annealed = "annealing_area_cpt" if law.has_shift else "annealing_area_pt"
+    given = features() | {annealed: np.linspace(-0.1, 0.2, 5), "jump_area_cpt": 0.1}
+    assert (np.diff(terms_of(law, domain, some(law, 4), given).annealing) < 0).all()
+
+
+@relaxed
+@given(slope=st.floats(0.01, 1), E=st.floats(0.1, 1e4), forward_area=st.floats(0, 20))
+def test_the_shift_tends_to_a_logarithm_as_beta_goes_to_0(slope: float, E: float, forward_area: float):
+    near = distribution_shift(forward_area, slope / 1e-8, E, 1e-8)
+    assert near == pytest.approx(slope * np.log1p(E * forward_area), rel=1e-6)
+
+
+@every_cpt_law
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sampled_parameters_pass_smoothly_through_beta_0(law: Law, domain: str, sign: int):
+    parameters = some(law, 5)
+    near, limit = (terms_of(law, domain, parameters | {"beta": beta}, features()) for beta in (sign * 1e-6, 1e-9))
+    np.testing.assert_allclose(near.shift, limit.shift, rtol=1e-5)
+
+
+@relaxed
+@given(scale=st.floats(0.01, 1), exponent=st.floats(0.1, 2))
+def test_the_own_share_multipliers_are_1_without_replay(scale: float, exponent: float):
+    for multiplier in (own_share_multiplier_pt, own_share_multiplier_cpt):
+        assert multiplier(0.0, scale, exponent) == pytest.approx(1, rel=1e-12)
+        assert multiplier(1.0, scale, exponent) == pytest.approx(0, abs=1e-12)
+
+
+# Coefficients and back -----------------------------------------------------------------------------------------------
+
+
+@every_law
+@relaxed
+@given(data=st.data())
+def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data: st.DataObject):
+    parameters = data.draw(parameters_of(law))
+    coefficients = law.coefficients(reference(domain), **parameters)
+    forward_area = reference(domain).forward_area if law.knows_checkpoint else parameters["checkpoint_forward_area"]
+    given = features(forward_area_pt=forward_area, forward_area_cpt=0.0)
+    base = law.predict(domain, given, coefficients).base
+    np.testing.assert_allclose(base, parameters["loss_at_reference"], rtol=1e-9)
+    reducible = base - coefficients["L0"]
+    np.testing.assert_allclose(reducible, parameters["reducible_at_reference"], rtol=1e-9)
+
+
+@every_cpt_law
+@relaxed
+@given(data=st.data())
+def test_the_shift_at_the_reference_without_replay_is_the_one_sampled(law: Law, domain: str, data: st.DataObject):
+    parameters = data.draw(parameters_of(law))
+    at_reference = features(forward_area_cpt=reference(domain).forward_area_cpt, replay_ratio=0.0)
+    shift = terms_of(law, domain, parameters, at_reference).shift
+    np.testing.assert_allclose(shift, SHIFT_SIGN[domain] * parameters["shift_at_reference"], rtol=1e-9)
+
+
+@every_law
+@relaxed
+@given(data=st.data())
+def test_annealing_fully_from_the_largest_lr_wins_the_drop(law: Law, domain: str, data: st.DataObject):
+    """A full decay, long ago, is an annealing area of LR x memory."""
+    parameters = data.draw(parameters_of(law)) | ({"loss_potential": 0.0} if not law.knows_checkpoint else {})
+    full = reference(domain).learning_rate * parameters["memory"]
+    # an open checkpoint has no PT annealing: its drop is that of CPT, at full effect without Eq. 8's exponent
+    where = "annealing_area_pt" if law.knows_checkpoint else "annealing_area_cpt"
+    given = features() | {"annealing_area_pt": 0.0, "annealing_area_cpt": 0.0} | {where: full}
+    annealing = terms_of(law, domain, parameters, given).annealing
+    np.testing.assert_allclose(annealing, -parameters["annealing_drop"], rtol=1e-9)
+
+
+def test_an_open_checkpoint_is_the_known_one_when_its_history_is_told():
+    """Eq. 4 with C1 S2_pt in L0, loss potential and forward area at their true values, gives the same loss."""
+    known, opened = LAWS["cpt-replay"], LAWS["open-checkpoint"]
+    parameters = some(known, 6) | {"annealing_ratio": 1.0}
+    coefficients = known.coefficients(reference("pt"), **parameters)
+    given = features()
+    told = {name: value for name, value in coefficients.items() if name != "C1"}
+    told |= {"L0": coefficients["L0"] - coefficients["C1"] * 0.15}
+    told |= {"checkpoint_forward_area": 6.0, "loss_potential": 0.4}
+    without_jump = given | {"annealing_area_cpt": given["annealing_area_cpt"] - 0.4 * given["jump_area_cpt"]}
+    np.testing.assert_allclose(
+        opened.predict("pt", without_jump, told).loss, known.predict("pt", given, coefficients).loss, rtol=1e-14
+    )
