@@ -1,1 +1,92 @@
-"""Bayesian scaling laws for continual pre-training: forecasts with intervals, decisions under risk."""
+"""Bayesian scaling laws for continual pre-training: forecasts with intervals, decisions under risk.
+
+Names load what they need on first use: PyMC, JAX and matplotlib cost seconds, and reading curves needs none of them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
+    from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
+    from bayes_cpt.errors import BayesCptError
+    from bayes_cpt.forecasting import forecast, read_points, table
+    from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
+    from bayes_cpt.inference import Fit, fit, load, save, summary
+    from bayes_cpt.plans import Plan, plan, read_plan, resolve
+    from bayes_cpt.plots import plot_curves, plot_decision, plot_forecast, plot_prior_predictive
+    from bayes_cpt.predictive import predictive_check, prior_predictive
+    from bayes_cpt.report import demo
+    from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
+    from bayes_cpt.specs import model_names, read_spec
+
+_HOMES = {
+    "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
+    "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
+    "errors": ("BayesCptError",),
+    "forecasting": ("forecast", "read_points", "table"),
+    "identification": ("curves_summary", "lineage_tree", "not_identified"),
+    "inference": ("Fit", "fit", "load", "save", "summary"),
+    "plans": ("Plan", "plan", "read_plan", "resolve"),
+    "plots": ("plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
+    "predictive": ("predictive_check", "prior_predictive"),
+    "report": ("demo",),
+    "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
+    "specs": ("model_names", "read_spec"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BayesCptError",
+    "Curves",
+    "Decision",
+    "Fit",
+    "Plan",
+    "answer",
+    "at_most",
+    "constant",
+    "cosine",
+    "curves_from_frames",
+    "curves_summary",
+    "decide",
+    "demo",
+    "fit",
+    "forecast",
+    "from_points",
+    "learning_rates",
+    "lineage_tree",
+    "linear",
+    "load",
+    "model_names",
+    "not_identified",
+    "parse_limit",
+    "parse_objective",
+    "plan",
+    "plot_curves",
+    "plot_decision",
+    "plot_forecast",
+    "plot_prior_predictive",
+    "predictive_check",
+    "prior_predictive",
+    "read_curves",
+    "read_plan",
+    "read_points",
+    "read_spec",
+    "resolve",
+    "save",
+    "select",
+    "summary",
+    "table",
+    "write_curves",
+    "wsd",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bayes_cpt' has no attribute {name!r}")
+    return getattr(import_module(f"bayes_cpt.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,7 @@
 """Posterior predictive curves of planned runs, as labelled draws and as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from zlib import crc32
 
@@ -101,6 +102,29 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
                 )
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def read_points(path: str | Path) -> pd.DataFrame:
+    """Read the points that a forecast is wanted at: columns run, step, domain of a CSV (more are left aside).
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or a step is not a whole number.
+    """
+    try:
+        points = pd.read_csv(path, dtype={"run": str, "domain": str})
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    missing = [name for name in ("run", "step", "domain") if name not in points]
+    if missing or points.empty:
+        raise DataError(f"{path}: needs rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing")
+    steps = pd.to_numeric(points["step"], errors="coerce")
+    wrong = (steps.isna() | (steps % 1 != 0)).to_numpy()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(f"{path}: row {row + 2} has step {points['step'].iloc[row]!r}: it must be a whole number")
+    return points.assign(step=steps.astype(np.int64))[["run", "step", "domain"]].drop_duplicates()
 
 
 def _wanted(planned: Curves, steps: Mapping[str, Sequence[int]] | None, every: int | None) -> dict[str, IntArray]:

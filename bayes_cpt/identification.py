@@ -10,7 +10,7 @@ from bayes_cpt.curves import Curves, learning_rates, lineage
 from bayes_cpt.validation import listed
 
 
-def summary(curves: Curves) -> pd.DataFrame:
+def curves_summary(curves: Curves) -> pd.DataFrame:
     """One row a run: what it is, its schedule, and what was measured.
 
     ``loss_potential`` is final / peak LR of the pre-training (PT) that led to the run, missing where PT is unknown;
@@ -28,15 +28,29 @@ def summary(curves: Curves) -> pd.DataFrame:
     )
 
 
+def lineage_tree(curves: Curves) -> str:
+    """Draw who goes on from whom, a run a line, indented under its parent."""
+    parents = curves.runs["parent"]
+
+    def branch(run: str, depth: int) -> Iterator[str]:
+        step = curves.runs.loc[run, "parent_step"]
+        yield "  " * depth + run + (f" (from step {step})" if depth else "")
+        for child in parents.index[parents == run]:
+            yield from branch(str(child), depth + 1)
+
+    roots = parents.index[parents.isna()]
+    return "\n".join(line for root in roots for line in branch(str(root), 0))
+
+
 def _loss_potential(segments: Sequence[Segment]) -> float:
     rates = [segment.learning_rate for segment in segments if segment.phase == "pt"]
     peak = max((rate.max() for rate in rates), default=0.0)
     return rates[-1][-1] / peak if peak > 0 else np.nan
 
 
-def identification(curves: Curves) -> list[str]:
+def not_identified(curves: Curves) -> list[str]:
     """Sentences on what a law cannot learn from these curves, each with what to do about it; none if all is well."""
-    table = summary(curves)
+    table = curves_summary(curves)
     cpt = table[(table["phase"] == "cpt") & (table["points"] > 0)]
     return [
         *_of_pre_training(curves, table),

@@ -22,7 +22,7 @@ from bayes_cpt.laws import Reference, law
 from bayes_cpt.likelihood import Model, effects_given_losses, evaluate
 from bayes_cpt.model import build, domain_models
 from bayes_cpt.observations import Observations, observe
-from bayes_cpt.sampling import sample_posterior
+from bayes_cpt.sampling import compile_density, sample_posterior
 from bayes_cpt.specs import DEFAULT_MODEL, Spec, parse_spec, read_spec
 
 R_HAT_LIMIT = 1.02
@@ -114,8 +114,9 @@ def fit(
     spec = read_spec(law)
     observations = observe(curves, spec.law, domains)
     curves = select(curves, domains=observations.domains)
+    model = build(spec, observations)
     tree = sample_posterior(
-        build(spec, observations), draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
+        model, compile_density(model), draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
     )
     models = domain_models(spec, observations)
     tree["posterior"] = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)

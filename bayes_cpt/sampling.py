@@ -59,7 +59,6 @@ def sample_posterior(model: pm.Model, *, draws: int, tune: int, chains: int, see
     DataError
         If no start has a finite density.
     """
-    density = _density(model)
     whitening = whiten(density, seed)
     trace = nutpie.sample(
         _whitened(density, whitening),
@@ -84,7 +83,8 @@ def sample_posterior(model: pm.Model, *, draws: int, tune: int, chains: int, see
     return tree
 
 
-def _density(model: pm.Model) -> Density:
+def compile_density(model: pm.Model) -> Density:
+    """Compile a model's log density; it follows later changes of the model's data."""
     function = model.logp_dlogp_function(ravel_inputs=True, mode="JAX")
     function.set_extra_values({})
     start = DictToArrayBijection.map(model.initial_point())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select
-from bayes_cpt.identification import identification, summary
+from bayes_cpt.identification import curves_summary, not_identified
 
 MICROCPT = Path(__file__).parents[1] / "data" / "microcpt"
 
@@ -22,7 +22,7 @@ def microcpt() -> Curves:
 
 
 def test_summary_tells_the_loss_potential_of_the_checkpoint(microcpt: Curves):
-    table = summary(microcpt)
+    table = curves_summary(microcpt)
     potentials = {"pt_m_const": 1, "pt_m_cos": 0, "pt_m_wsd010": 0.1, "pt_m_wsd050": 0.5, "cpt_m_wsd000_cos_r000": 0}
     potentials |= {"cpt_m_wsd010_norewarm_r000": 0.1, "cpt_m_const_4000_const_r000": 1}
     for run, potential in potentials.items():
@@ -33,15 +33,15 @@ def test_summary_tells_the_loss_potential_of_the_checkpoint(microcpt: Curves):
 
 
 def test_summary_of_an_open_checkpoint_has_no_loss_potential(tiny: Curves):
-    table = summary(open_checkpoints(tiny))
+    table = curves_summary(open_checkpoints(tiny))
     assert table["loss_potential"].isna().all()
 
 
 def test_the_shipped_curves_are_sound_and_lack_only_one_model_size(microcpt: Curves):
     assert len(microcpt.runs) == 17
-    (sentence,) = identification(microcpt)
+    (sentence,) = not_identified(microcpt)
     assert '--where "model_size == 332448"' in sentence
-    assert identification(select(microcpt, "model_size == 332448")) == []
+    assert not_identified(select(microcpt, "model_size == 332448")) == []
 
 
 def of_one_replay(curves: Curves) -> Curves:
@@ -78,11 +78,11 @@ def without(curves: Curves, condition: str) -> Curves:
     ],
 )
 def test_identification_tells_what_the_data_cannot(tiny: Curves, change: Callable[[Curves], Curves], words: str):
-    sentences = identification(change(tiny))
+    sentences = not_identified(change(tiny))
     assert any(words in sentence for sentence in sentences), sentences
 
 
 def test_identification_is_silent_on_what_the_data_can_tell(tiny: Curves):
-    sentences = " ".join(identification(tiny))
+    sentences = " ".join(not_identified(tiny))
     for word in ("never falls", "No PT run", "No CPT run", "no parent", "no loss at step 0", "is measured in", "sizes"):
         assert word not in sentences

@@ -228,11 +228,17 @@ def test_sampled_parameters_pass_smoothly_through_beta_0(law: Law, domain: str, 
 
 
 @relaxed
-@given(scale=st.floats(0.01, 1), exponent=st.floats(0.1, 2))
-def test_the_own_share_multipliers_are_1_without_replay(scale: float, exponent: float):
-    for multiplier in (own_share_multiplier_pt, own_share_multiplier_cpt):
-        assert multiplier(0.0, scale, exponent) == pytest.approx(1, rel=1e-12)
-        assert multiplier(1.0, scale, exponent) == pytest.approx(0, abs=1e-12)
+@given(ratio=st.floats(0, 1), scale=st.floats(0.01, 1), exponent=st.floats(0.1, 2))
+def test_the_own_share_multipliers_have_one_shape(ratio: float, scale: float, exponent: float):
+    """What is left of the shift on D_pt at a share of D_pt is what is gone of it on D_cpt at that share of D_cpt."""
+    left = own_share_multiplier_pt(ratio, scale, exponent)
+    assert left == pytest.approx(1 - own_share_multiplier_cpt(1 - ratio, scale, exponent), abs=1e-12)
+    assert own_share_multiplier_pt(ratio, 1.0, 1.0) == pytest.approx((1 - ratio) / (1 + ratio), abs=1e-12)
+
+
+@pytest.mark.parametrize("multiplier", [own_share_multiplier_pt, own_share_multiplier_cpt])
+def test_the_own_share_multipliers_are_1_without_replay(multiplier: Any):
+    assert multiplier(0.0, 0.03, 0.5) == pytest.approx(1, rel=1e-12)
 
 
 # Coefficients and back -----------------------------------------------------------------------------------------------

@@ -1,0 +1,211 @@
+"""The command line: each command reads files, calls the public API and writes files whole."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+import bayes_cpt as bc
+from bayes_cpt.errors import BayesCptError
+from bayes_cpt.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+app = typer.Typer(
+    help="From pilot loss curves to a forecast with intervals and a decision under risk.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+NOT_CONVERGED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+type Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, losses.csv.")]
+type FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
+type PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planned runs, or a TOML grid of them.")]
+type Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
+type Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
+type Seed = Annotated[int, typer.Option(help="Random seed.")]
+type Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.")]
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 done but not to be trusted, 2 bad input, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except BayesCptError as error:
+        code = _fail(str(error))
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("bayes-cpt: interrupted, nothing was written", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> int:
+    print(f"bayes-cpt: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+@app.command()
+def check(
+    data: Data,
+    where: Where = None,
+    domains: Domains = None,
+    plot: Annotated[Path, typer.Option(help="Where to draw losses and learning rates.")] = Path("check.png"),
+) -> None:
+    """Validate a curve folder, show what is in it and what a law can learn from it, and draw it."""
+    curves = _selected(data, where, domains)
+    print(_overview(curves))
+    _draw(bc.plot_curves(curves), plot)
+
+
+@app.command()
+def fit(
+    data: Data,
+    model: Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")] = "cpt-replay",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Fit file to write.")] = Path("fit.nc"),
+    where: Where = None,
+    domains: Domains = None,
+    seed: Seed = 1,
+    draws: Annotated[int, typer.Option(min=50, help="Draws a chain.")] = 400,
+    tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain.")] = 300,
+    chains: Annotated[int, typer.Option(min=2, help="Chains.")] = 2,
+    prior_predictive: Annotated[Path | None, typer.Option(help="Draw curves from the prior alone to this file.")] = None,
+) -> int:
+    """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to."""
+    curves = _selected(data, where, None)
+    names = _names(domains)
+    if prior_predictive:
+        _draw(bc.plot_prior_predictive(bc.prior_predictive(curves, model, domains=names, seed=seed)), prior_predictive)
+    fitted = bc.fit(curves, model, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
+    fitted, held = bc.predictive_check(fitted, seed=seed)
+    bc.save(fitted, output)
+    print(bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string())
+    if aside := int(fitted.tree.attrs["set_aside"]):
+        print(f"{aside} points within the PT warm-up were set aside: the law does not describe them")
+    print(f"{held}\n{output}: {fitted.verdict}")
+    return _trusted(fitted)
+
+
+@app.command()
+def forecast(
+    fit_file: FitFile,
+    plan: PlanPath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Forecast table to write.")] = Path("forecast.csv"),
+    every: Annotated[int | None, typer.Option(min=1, help="A point every so many steps.")] = None,
+    at: Annotated[Path | None, typer.Option(help="CSV of run, step, domain: a row for each of these.")] = None,
+    plot: Plot = None,
+    seed: Seed = 1,
+) -> int:
+    """Forecast planned runs: quantiles of the loss that will be measured."""
+    fitted = bc.load(fit_file)
+    planned = bc.resolve(bc.read_plan(plan), fitted.curves)
+    points = _asked(at, planned, fitted) if at else None
+    steps = None if points is None else {run: rows["step"].tolist() for run, rows in points.groupby("run")}
+    draws = bc.forecast(fitted, planned, steps=steps, every=every, seed=seed)
+    rows = bc.table(draws)
+    if points is not None:
+        rows = points.merge(rows, on=["run", "domain", "step"], how="left")
+    _write_table(rows, output)
+    if plot:
+        _draw(bc.plot_forecast(draws, fitted.curves), plot)
+    return _trusted(fitted)
+
+
+@app.command()
+def decide(
+    fit_file: FitFile,
+    plan: PlanPath,
+    minimise: Annotated[str, typer.Option(help='Weighted change of losses, as "0.5*pt + 0.5*cpt".')] = "0.5*pt + 0.5*cpt",
+    limit: Annotated[list[str] | None, typer.Option(help='As "pt <= +0.05 @ 0.9"; may be repeated.')] = None,
+    risk: Annotated[str, typer.Option(help="Measure of the objective to minimise: mean, quantile:.9, cvar:.9.")] = "mean",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of the candidates to write.")] = Path("decision.csv"),
+    plot: Plot = None,
+    seed: Seed = 1,
+) -> int:
+    """Choose among planned runs under risk, and say why the others lost."""
+    weights, limits = bc.parse_objective(minimise), [bc.parse_limit(text) for text in limit or []]
+    fitted = bc.load(fit_file)
+    planned = bc.resolve(bc.read_plan(plan), fitted.curves)
+    ends = {str(run): [int(end)] for run, end in planned.lr.groupby("run")["step"].max().items()}
+    decision = bc.decide(bc.forecast(fitted, planned, steps=ends, seed=seed), weights, limits, risk=risk)
+    _write_table(decision.table, output)
+    if plot:
+        _draw(bc.plot_decision(decision), plot)
+    print(bc.answer(decision))
+    return _trusted(fitted)
+
+
+@app.command()
+def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
+    """Do all of it on the shipped curves of a small language model, into a folder with figures and a report."""
+    fitted = bc.demo(output)
+    print(f"open {output / 'report.html'}")
+    return _trusted(fitted)
+
+
+def _names(domains: str | None) -> list[str] | None:
+    return None if domains is None else [name.strip() for name in domains.split(",") if name.strip()]
+
+
+def _selected(data: Path, where: str | None, domains: str | None) -> bc.Curves:
+    return bc.select(bc.read_curves(data), where, _names(domains))
+
+
+def _overview(curves: bc.Curves) -> str:
+    counts = ", ".join(f"{domain} {count}" for domain, count in curves.losses["domain"].value_counts(sort=False).items())
+    sentences = [f"- {sentence}" for sentence in bc.not_identified(curves)] or ["- every part of the law is informed"]
+    return "\n".join([
+        f"{len(curves.runs)} runs; measured points by domain: {counts}",
+        bc.lineage_tree(curves),
+        bc.curves_summary(curves).drop(columns=["domains", "parent", "parent_step"]).to_string(na_rep="-"),
+        "What the data can tell:",
+        *sentences,
+    ])
+
+
+def _asked(path: Path, planned: bc.Curves, fitted: bc.Fit) -> "pd.DataFrame":
+    """Read the points asked for; what cannot be forecast is left out, and said."""
+    points = bc.read_points(path)
+    for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.domains))):
+        foreign = ~points[column].isin(known)
+        if foreign.any():
+            names = ", ".join(sorted(points.loc[foreign, column].unique()))
+            print(
+                f"warning: {path}: {int(foreign.sum())} rows left out, since {column} {names} is not in the "
+                f"{'plan' if column == 'run' else 'fit'} ({', '.join(known)})",
+                file=sys.stderr,
+            )
+        points = points[~foreign]
+    if points.empty:
+        raise BayesCptError(f"{path}: no row has a run of the plan and a domain of the fit")
+    return points
+
+
+def _write_table(rows: "pd.DataFrame", path: Path) -> None:
+    with replacing(path) as temporary:
+        rows.to_csv(temporary, index=False)
+    print(f"wrote {path} ({len(rows)} rows)")
+
+
+def _draw(figure: "Figure", path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    print(f"wrote {path}")
+
+
+def _trusted(fitted: bc.Fit) -> int:
+    if fitted.converged:
+        return 0
+    print(f"\n*** {fitted.verdict} ***", file=sys.stderr)
+    return NOT_CONVERGED

@@ -1,0 +1,135 @@
+"""The demo: from the shipped curves to a decision, with every figure and table in one folder and a report on top."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from bayes_cpt.curves import Curves, read_curves, select
+from bayes_cpt.decisions import answer, at_most, decide
+from bayes_cpt.files import replacing
+from bayes_cpt.forecasting import forecast, table
+from bayes_cpt.inference import Fit, fit, save, summary
+from bayes_cpt.plans import plan, resolve
+from bayes_cpt.plots import plot_curves, plot_decision, plot_forecast
+from bayes_cpt.predictive import predictive_check
+from bayes_cpt.schedules import wsd
+from bayes_cpt.shipped import shipped
+
+SIZE = "model_size == 332448"
+HELD_OUT = "cpt_m_wsd000_wsd_r025"
+CHECKPOINT = "pt_m_wsd000"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report: what it shows, and a figure or a table of it."""
+
+    title: str
+    text: str
+    lines: str = ""
+    figure: str = ""
+    table: pd.DataFrame | None = None
+
+
+def demo(folder: str | Path, *, seed: int = 1, progress: bool = True) -> Fit:
+    """Fit all runs of the larger shipped model but one, forecast that one, and choose a replay ratio.
+
+    Writes fit.nc, forecast.csv, decision.csv, figures and report.html to ``folder``.
+    """
+    target = Path(folder)
+    everything = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])
+    seen, unseen = _split(everything, HELD_OUT)
+    _draw(plot_curves(everything), target / "curves.png")
+    fitted, held = predictive_check(fit(seen, seed=seed, progress=progress), seed=seed)
+    save(fitted, target / "fit.nc")
+    sections = [
+        Section(
+            "The data",
+            f"Loss curves of one small model: pre-training, and continual pre-training on C source. {HELD_OUT} is held "
+            "out of all that follows.",
+            figure="curves.png",
+        ),
+        Section("The fit", f"{fitted.verdict}. In the law's own terms:", held, table=_coefficients(fitted)),
+        _forecast_section(fitted, unseen, target),
+        _decision_section(fitted, target),
+    ]
+    _write(sections, "" if fitted.converged else fitted.verdict, target / "report.html")
+    return fitted
+
+
+def _split(curves: Curves, run: str) -> tuple[Curves, Curves]:
+    """Return the curves without a run, and that run alone."""
+    others = select(curves, f"run != {run!r}")
+    alone = Curves(curves.runs.loc[[run]], *(rows[rows["run"] == run] for rows in (curves.lr, curves.losses)))
+    return others, alone
+
+
+def _coefficients(fitted: Fit) -> pd.DataFrame:
+    rows = summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "r_hat"]]
+    own = rows[[str(name).split("[")[0] in {"L0", "A", "alpha", "C1", "C2", "B", "E", "beta"} for name in rows.index]]
+    return own.rename_axis("coefficient").reset_index()
+
+
+def _forecast_section(fitted: Fit, unseen: Curves, target: Path) -> Section:
+    measured = unseen.losses[unseen.losses["step"] > 0]
+    draws = forecast(fitted, unseen, steps={HELD_OUT: measured["step"].unique()})
+    rows = table(draws)
+    with replacing(target / "forecast.csv") as temporary:
+        rows.to_csv(temporary, index=False)
+    _draw(plot_forecast(draws, unseen), target / "forecast.png")
+    joined = measured.merge(rows, on=["run", "domain", "step"])
+    inside = joined["loss"].between(joined["q05"], joined["q95"])
+    lines = [
+        f"{domain}: mean absolute error {np.abs(part['loss'] - part['mean']).mean():.3f}, "
+        f"90 % intervals hold {inside[part.index].mean():.0%} of {len(part)} points, "
+        f"mean width {(part['q95'] - part['q05']).mean():.3f}"
+        for domain, part in joined.groupby("domain")
+    ]
+    return Section(
+        "A run that the fit has not seen",
+        "25 % replay, forecast from runs at 0, 50 and 100 %; dots are what was measured.",
+        "\n".join(lines),
+        "forecast.png",
+    )
+
+
+def _decision_section(fitted: Fit, target: Path) -> Section:
+    candidates = plan(
+        parent=CHECKPOINT,
+        replay=[0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+        schedule=wsd(peak=[1e-3, 2e-3], steps=3000, warmup=100),
+    )
+    planned = resolve(candidates, fitted.curves)
+    ends = {str(run): [3000] for run in planned.runs.index}
+    decision = decide(
+        forecast(fitted, planned, steps=ends), {"pt": 0.5, "cpt": 0.5}, [at_most("pt", change=0.2, probability=0.9)]
+    )
+    with replacing(target / "decision.csv") as temporary:
+        decision.table.to_csv(temporary, index=False)
+    _draw(plot_decision(decision), target / "decision.png")
+    columns = ["run", "pt_change_mean", "cpt_change_mean", "objective_mean", "expected_regret", "reason"]
+    return Section(
+        "Which replay ratio, which peak learning rate?",
+        "The loss on pt may rise by at most 0.2 with probability 0.9.",
+        answer(decision),
+        "decision.png",
+        decision.table[columns],
+    )
+
+
+def _draw(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
+def _write(sections: list[Section], warning: str, path: Path) -> None:
+    template = Environment(loader=PackageLoader("bayes_cpt"), autoescape=True).get_template("report.html.j2")
+    text = template.render(title="bayes_cpt on real curves", sections=sections, warning=warning)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,115 @@
+"""Effective draws per second: the textbook form of the law under PyMC's own NUTS against bayes_cpt's.
+
+    uv run python benchmarks/sampling.py
+
+One D_pt curve simulated from Fig. 3's coefficients (Wang et al. 2025): WSD, 30,000 + 30,000 steps, noise 0.003, a
+point every 400 steps. Smallest bulk ESS over L0, A, alpha, B, E and beta, per second of sampling (search of the mode
+and warm-up included, compilation left out), 2 chains.
+"""
+
+import re
+import time
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pymc as pm
+import xarray as xr
+
+from bayes_cpt.curves import Curves, curves_from_frames
+from bayes_cpt.features import at_memory
+from bayes_cpt.laws import law
+from bayes_cpt.model import build
+from bayes_cpt.observations import Observations, observe
+from bayes_cpt.sampling import compile_density, sample_posterior
+from bayes_cpt.schedules import learning_rates, wsd
+from bayes_cpt.simulate import simulate
+from bayes_cpt.specs import parse_spec, read_spec
+
+FIGURE_3 = {"L0": 3.057, "A": 0.490, "alpha": 0.497, "B": 0.366, "E": 28, "beta": 0.189, "C1": 0.299, "C2": 0.298}
+NAMES = ["L0", "A", "alpha", "B", "E", "beta"]
+MEMORY = 1000.0
+
+
+def simulated() -> Curves:
+    """Return one PT and one CPT run, 30,000 steps each."""
+    steps = 30_000
+    rates = learning_rates(wsd(peak=2e-4, steps=steps, warmup=500))
+    one = pd.DataFrame({"step": np.arange(1, steps + 1), "lr": rates})
+    runs = pd.DataFrame({
+        "run": ["pt", "cpt"],
+        "phase": ["pt", "cpt"],
+        "parent": ["", "pt"],
+        "parent_step": [None, steps],
+        "replay": [None, 0.0],
+    })
+    planned = curves_from_frames(runs, pd.concat([one.assign(run="pt"), one.assign(run="cpt")]))
+    return simulate(planned, "cpt", {"pt": FIGURE_3}, memory=MEMORY, noise=0.003, every=400, seed=1)
+
+
+def textbook(observations: Observations) -> pm.Model:
+    """Return the law as the paper writes it, memory fixed, independent noise."""
+    nodes = observations.nodes["pt"]
+    features = {name: values[..., nodes] for name, values in at_memory(observations.design, np.asarray(MEMORY)).items()}
+    with pm.Model() as model:
+        own = {
+            "L0": pm.Normal("L0", 3, 1),
+            "A": pm.HalfNormal("A", 1),
+            "alpha": pm.HalfNormal("alpha", 1),
+            "C1": pm.HalfNormal("C1", 1),
+            "C2": pm.HalfNormal("C2", 1),
+            "B": pm.HalfNormal("B", 1),
+            "E": pm.HalfNormal("E", 100),
+            "beta": pm.HalfNormal("beta", 1),
+        }
+        noise = pm.HalfNormal("noise", 0.01)
+        pm.Normal("loss", law("cpt").predict("pt", features, own).loss, noise, observed=observations.losses["pt"])
+    return model
+
+
+def report(name: str, tree: xr.DataTree, seconds: float) -> float:
+    """Print a row of the table and return effective draws per second."""
+    smallest = float(az.summary(tree, var_names=NAMES, kind="diagnostics", round_to="none")["ess_bulk"].min())
+    diverging = int(tree["sample_stats"]["diverging"].sum())
+    print(f"{name:<44} {smallest:7.0f} draws {seconds:7.1f} s {smallest / seconds:8.1f} /s {diverging:4d} divergent", flush=True)
+    return smallest / seconds
+
+
+def timed_textbook(observations: Observations) -> float:
+    """Sample the textbook form with PyMC."""
+    with textbook(observations):
+        pm.sample(10, tune=10, chains=2, random_seed=1, progressbar=False, compute_convergence_checks=False)  # compile
+        start = time.perf_counter()
+        tree = pm.sample(1000, tune=1000, chains=2, cores=2, random_seed=1, progressbar=False, compute_convergence_checks=False)
+    return report("textbook form, PyMC's NUTS", tree, time.perf_counter() - start)
+
+
+def timed(name: str, text: str, observations: Observations) -> float:
+    """Sample a model file's text with bayes_cpt."""
+    model = build(parse_spec(name, text), observations)
+    density = compile_density(model)
+    density.evaluate(density.start.data)
+    start = time.perf_counter()
+    tree = sample_posterior(model, density, draws=1000, tune=300, chains=2, seed=1, progress=False)
+    return report(name, tree, time.perf_counter() - start)
+
+
+def without_discrepancy(text: str) -> str:
+    """Return a model file's text without its parts of the discrepancy."""
+    return re.sub(r"\[priors\.(\w+_scale|transient_memory)\]\n(.+\n)+\n?", "", text)
+
+
+def main() -> None:
+    """Print the table."""
+    spec = read_spec("cpt")
+    observations = observe(simulated(), spec.law, ["pt"])
+    print(f"{len(observations.losses['pt'])} points")
+    reference = timed_textbook(observations)
+    plain = timed("bayes_cpt, independent noise, memory inferred", without_discrepancy(spec.text), observations)
+    full = timed("bayes_cpt, full likelihood, memory inferred", spec.text, observations)
+    print(f"ratios to the textbook form: {plain / reference:.0f} (independent noise), {full / reference:.0f} (full)")
+    print(f"the full likelihood costs {plain / full:.1f} times the independent noise")
+
+
+if __name__ == "__main__":
+    main()
