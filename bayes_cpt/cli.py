@@ -1,11 +1,9 @@
 """The command line: each command reads files, calls the public API and writes files whole."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 import bayes_cpt as bc
@@ -42,12 +40,13 @@ def main() -> None:
         code = app(standalone_mode=False)
     except BayesCptError as error:
         code = _fail(str(error))
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("bayes-cpt: interrupted, nothing was written", file=sys.stderr)
+    except typer.TyperException as error:
+        message = error.format_message()  # empty where the help was shown instead
+        code = _fail(message) if message else BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    if code == INTERRUPTED:  # Typer itself turns Ctrl-C within a command into this code
+        print("bayes-cpt: interrupted, nothing was written", file=sys.stderr)
     sys.exit(code or 0)
 
 
@@ -80,7 +79,9 @@ def fit(
     draws: Annotated[int, typer.Option(min=50, help="Draws a chain.")] = 400,
     tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain.")] = 300,
     chains: Annotated[int, typer.Option(min=2, help="Chains.")] = 2,
-    prior_predictive: Annotated[Path | None, typer.Option(help="Draw curves from the prior alone to this file.")] = None,
+    prior_predictive: Annotated[
+        Path | None, typer.Option(help="Draw curves from the prior alone to this file.")
+    ] = None,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to."""
     curves = _selected(data, where, None)
@@ -111,7 +112,7 @@ def forecast(
     fitted = bc.load(fit_file)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     points = _asked(at, planned, fitted) if at else None
-    steps = None if points is None else {run: rows["step"].tolist() for run, rows in points.groupby("run")}
+    steps = None if points is None else {str(run): rows["step"].tolist() for run, rows in points.groupby("run")}
     draws = bc.forecast(fitted, planned, steps=steps, every=every, seed=seed)
     rows = bc.table(draws)
     if points is not None:
@@ -126,10 +127,16 @@ def forecast(
 def decide(
     fit_file: FitFile,
     plan: PlanPath,
-    minimise: Annotated[str, typer.Option(help='Weighted change of losses, as "0.5*pt + 0.5*cpt".')] = "0.5*pt + 0.5*cpt",
+    minimise: Annotated[
+        str, typer.Option(help='Weighted change of losses, as "0.5*pt + 0.5*cpt".')
+    ] = "0.5*pt + 0.5*cpt",
     limit: Annotated[list[str] | None, typer.Option(help='As "pt <= +0.05 @ 0.9"; may be repeated.')] = None,
-    risk: Annotated[str, typer.Option(help="Measure of the objective to minimise: mean, quantile:.9, cvar:.9.")] = "mean",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Table of the candidates to write.")] = Path("decision.csv"),
+    risk: Annotated[
+        str, typer.Option(help="Measure of the objective to minimise: mean, quantile:.9, cvar:.9.")
+    ] = "mean",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of the candidates to write.")] = Path(
+        "decision.csv"
+    ),
     plot: Plot = None,
     seed: Seed = 1,
 ) -> int:
@@ -158,23 +165,27 @@ def _names(domains: str | None) -> list[str] | None:
     return None if domains is None else [name.strip() for name in domains.split(",") if name.strip()]
 
 
-def _selected(data: Path, where: str | None, domains: str | None) -> bc.Curves:
+def _selected(data: Path, where: str | None, domains: str | None) -> "bc.Curves":
     return bc.select(bc.read_curves(data), where, _names(domains))
 
 
-def _overview(curves: bc.Curves) -> str:
-    counts = ", ".join(f"{domain} {count}" for domain, count in curves.losses["domain"].value_counts(sort=False).items())
+def _overview(curves: "bc.Curves") -> str:
+    counts = ", ".join(
+        f"{domain} {count}" for domain, count in curves.losses["domain"].value_counts(sort=False).items()
+    )
     sentences = [f"- {sentence}" for sentence in bc.not_identified(curves)] or ["- every part of the law is informed"]
-    return "\n".join([
-        f"{len(curves.runs)} runs; measured points by domain: {counts}",
-        bc.lineage_tree(curves),
-        bc.curves_summary(curves).drop(columns=["domains", "parent", "parent_step"]).to_string(na_rep="-"),
-        "What the data can tell:",
-        *sentences,
-    ])
+    return "\n".join(
+        [
+            f"{len(curves.runs)} runs; measured points by domain: {counts}",
+            bc.lineage_tree(curves),
+            bc.curves_summary(curves).drop(columns=["domains", "parent", "parent_step"]).to_string(na_rep="-"),
+            "What the data can tell:",
+            *sentences,
+        ]
+    )
 
 
-def _asked(path: Path, planned: bc.Curves, fitted: bc.Fit) -> "pd.DataFrame":
+def _asked(path: Path, planned: "bc.Curves", fitted: "bc.Fit") -> "pd.DataFrame":
     """Read the points asked for; what cannot be forecast is left out, and said."""
     points = bc.read_points(path)
     for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.domains))):
@@ -204,7 +215,7 @@ def _draw(figure: "Figure", path: Path) -> None:
     print(f"wrote {path}")
 
 
-def _trusted(fitted: bc.Fit) -> int:
+def _trusted(fitted: "bc.Fit") -> int:
     if fitted.converged:
         return 0
     print(f"\n*** {fitted.verdict} ***", file=sys.stderr)

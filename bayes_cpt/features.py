@@ -73,17 +73,17 @@ def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
     starts = pd.DataFrame({"run": runs, "step": 0})
     nodes = pd.concat([points[["run", "step"]], starts]).drop_duplicates(ignore_index=True)
     position = {name: index for index, name in enumerate(runs)}
-    run = nodes["run"].map(position).to_numpy(np.int64)
-    step = nodes["step"].to_numpy(np.int64)
+    run = np.asarray(nodes["run"].map(position), dtype=np.int64)
+    step = np.asarray(nodes["step"], dtype=np.int64)
     columns: dict[str, FloatArray] = {}
     for index, name in enumerate(runs):
         here = np.flatnonzero(run == index)
         for feature, values in _run_features(curves, name, step[here], peak).items():
             columns.setdefault(feature, np.empty((*values.shape[:-1], len(nodes))))[..., here] = values
-    parents = [curves.runs.loc[name, "parent"] for name in runs]
+    parents = curves.runs.loc[runs, "parent"]
     return Design(
         runs=tuple(runs),
-        parent=np.array([-1 if pd.isna(parent) else position[str(parent)] for parent in parents]),
+        parent=np.asarray(parents.map(position).fillna(-1), dtype=np.int64),
         is_cpt=(curves.runs.loc[runs, "phase"] == "cpt").to_numpy(),
         start=np.array([np.flatnonzero((run == index) & (step == 0))[0] for index in range(len(runs))]),
         run=run,
@@ -168,9 +168,9 @@ def _steps_before(parts: list[Segment]) -> int:
 
 def _replay_ratio(curves: Curves, run: str) -> float:
     """Share of D_pt in the run's data: 1 in PT, where all of it is D_pt."""
-    replay = curves.runs.loc[run, "replay"]
+    replay = float(curves.runs["replay"].to_dict()[run])
     if curves.runs.loc[run, "phase"] == "pt":
         return 1.0
-    if pd.isna(replay):
+    if np.isnan(replay):
         raise DataError(f"run {run!r} is a CPT run without a replay ratio: give it one in [0, 1] in runs.csv")
-    return float(replay)  # pyright: ignore[reportArgumentType]
+    return replay

@@ -11,9 +11,9 @@ import xarray as xr
 
 from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.curves import Curves, ancestors, end_step, learning_rates
+from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design
-from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.inference import Fit, in_chunks, parameters_of
 from bayes_cpt.likelihood import Evaluation, Model, evaluate
 from bayes_cpt.plans import Plan, family, resolve
@@ -84,8 +84,8 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
     """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss."""
     rows = []
     for run in draws["run"].to_numpy():
-        here = draws["loss"].sel(run=run).stack(sample=("chain", "draw")).transpose("domain", "step", "sample")
-        values = here.to_numpy()
+        here = draws["loss"].sel(run=run).transpose("domain", "step", "chain", "draw").to_numpy()
+        values = here.reshape(*here.shape[:2], -1)
         kept = ~np.isnan(values[0, :, 0])
         values = values[:, kept]
         quantiles = np.quantile(values, list(QUANTILES.values()), axis=-1)
@@ -118,7 +118,9 @@ def read_points(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read as CSV: {error}") from error
     missing = [name for name in ("run", "step", "domain") if name not in points]
     if missing or points.empty:
-        raise DataError(f"{path}: needs rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing")
+        raise DataError(
+            f"{path}: needs rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing"
+        )
     steps = pd.to_numeric(points["step"], errors="coerce")
     wrong = (steps.isna() | (steps % 1 != 0)).to_numpy()
     if wrong.any():
@@ -161,7 +163,7 @@ def _curves(
         static = design(everyone, pd.concat([points, start]), peak)
         losses, transfers = [], []
         for domain, model in fit.models.items():
-            effects = _effects(fit, posterior, static, domain, parameters[domain], seed)
+            effects = _effects(fit, posterior, static, domain, parameters[domain], seed=seed)
             values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
             at_start = values[:, static.nodes(start)[0]]
             transfers.append(at_start if transfer else np.full_like(at_start, np.nan))
@@ -204,7 +206,7 @@ def _discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> F
 
 
 def _effects(
-    fit: Fit, posterior: xr.Dataset, static: Design, domain: str, parameters: Mapping[str, FloatArray], seed: int
+    fit: Fit, posterior: xr.Dataset, static: Design, domain: str, parameters: Mapping[str, FloatArray], *, seed: int
 ) -> dict[str, FloatArray]:
     """Return effects (draws, effects): those found on fitted runs, new draws for new runs."""
 

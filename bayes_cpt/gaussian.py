@@ -19,9 +19,9 @@ from bayes_cpt.laws import Array
 
 
 def _value_and_gradient(xp: ModuleType, residual: Array, weight: Array, columns: Array) -> tuple[Array, ...]:
-    """Return ``-(r^T S^-1 r + log det M) / 2`` and its gradients, where ``S^-1 = W - W Z^T M^-1 Z W``, ``M = I + Z W Z^T``.
+    """Return ``-(r^T S^-1 r + log det M) / 2`` and its gradients by r, W and Z.
 
-    ``r`` residual (n,), ``W`` diagonal weight (n,), ``Z`` columns (k, n); Woodbury's identity, O(n k^2).
+    Here ``S^-1 = W - W Z^T M^-1 Z W`` and ``M = I + Z W Z^T``, with ``r`` residual (n,), ``W`` diagonal weight (n,), ``Z`` columns (k, n); Woodbury's identity, O(n k^2).
     """
     weighted = columns * weight
     lower = xp.linalg.cholesky(xp.eye(columns.shape[0]) + weighted @ columns.T)
@@ -41,10 +41,10 @@ class LowRankGaussian(Op):
 
     __props__ = ()
 
-    def make_node(self, residual: Variable, weight: Variable, columns: Variable) -> Apply:
-        """Return the node; see `_value_and_gradient` for the inputs."""
-        inputs = [pt.as_tensor(value) for value in (residual, weight, columns)]
-        return Apply(self, inputs, [pt.dscalar(), *(value.type() for value in inputs)])
+    def make_node(self, *inputs: Variable) -> Apply:
+        """Return the node; the inputs are residual, weight and columns of `_value_and_gradient`."""
+        tensors = [pt.as_tensor(value) for value in inputs]
+        return Apply(self, tensors, [pt.dscalar(), *(value.type() for value in tensors)])
 
     def perform(self, node: Apply, inputs: Any, output_storage: Any) -> None:
         """Compute with NumPy."""
@@ -83,5 +83,5 @@ def marginal_log_likelihood(losses: Array, mean: Array, variance: Array, columns
     measured
         (n,) 1 where a loss was measured, 0 where it counts for nothing.
     """
-    value = LowRankGaussian()(losses - mean, measured / variance, columns)[0]
+    value, *_gradients = LowRankGaussian().make_node(losses - mean, measured / variance, columns).outputs
     return value - 0.5 * (measured * pt.log(2 * np.pi * variance)).sum()

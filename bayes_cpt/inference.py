@@ -18,7 +18,7 @@ from bayes_cpt.curves import Curves, curves_from_frames, digest, select
 from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.errors import FitFileError
 from bayes_cpt.files import replacing
-from bayes_cpt.laws import Reference, law
+from bayes_cpt.laws import Reference
 from bayes_cpt.likelihood import Model, effects_given_losses, evaluate
 from bayes_cpt.model import build, domain_models
 from bayes_cpt.observations import Observations, observe
@@ -148,7 +148,7 @@ def diagnose(tree: xr.DataTree) -> tuple[bool, str]:
     """Return whether a sampler's draws can be trusted, and why, in words."""
     table = _summary(tree, kind="diagnostics", round_to="none")
     worst, bulk, tail = table["r_hat"].max(), table["ess_bulk"].min(), table["ess_tail"].min()
-    diverging = tree["sample_stats"]["diverging"]
+    diverging = tree["sample_stats"]["diverging"].to_numpy()
     faults = []
     if not worst <= R_HAT_LIMIT:
         faults.append(f"chains disagree on {table['r_hat'].idxmax()}")
@@ -169,8 +169,8 @@ def diagnose(tree: xr.DataTree) -> tuple[bool, str]:
 def _summary(tree: xr.DataTree, **options: Any) -> pd.DataFrame:
     names = [str(name) for name in tree["posterior"].data_vars if not str(name).startswith("effect_")]
     # a coefficient that does not vary (C1 of an open checkpoint) has no diagnostics
-    varying = [name for name in names if float(tree["posterior"][name].std()) > 0]
-    return az.summary(tree, var_names=varying, **options)
+    varying = [name for name in names if float(np.std(tree["posterior"][name].to_numpy())) > 0]
+    return pd.DataFrame(az.summary(tree, var_names=varying, **options))
 
 
 def parameters_of(posterior: xr.Dataset, domain: str) -> dict[str, FloatArray]:
@@ -259,12 +259,13 @@ def load(path: str | Path) -> Fit:
     if missing or "posterior" not in tree:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing or ['posterior'])}")
     spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
-    curves = curves_from_frames(*(pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES))
+    runs, rates, losses = (pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES)
+    curves = curves_from_frames(runs, rates, losses)
     references = json.loads(tree.attrs["references"])
     models = {domain: _model(spec, domain, numbers) for domain, numbers in references.items()}
     return Fit(tree, spec, curves, models)
 
 
 def _model(spec: Spec, domain: str, numbers: Sequence[float]) -> Model:
-    *reference, lower, upper = numbers
-    return Model(law(spec.law.name), spec.components, domain, Reference(*reference), (lower, upper))
+    *areas_and_rate, sign, lower, upper = numbers
+    return Model(spec.law, spec.components, domain, Reference(*areas_and_rate, shift_sign=int(sign)), (lower, upper))

@@ -1,6 +1,6 @@
 """From a model file and observations to a PyMC model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pymc as pm
@@ -42,11 +42,11 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
             for name, prior in spec.priors.items()
         }
         own: dict[str, list[TensorVariable]] = {}
-        for index, (domain, fixed) in enumerate(domain_models(spec, observations).items()):
+        for index, fixed in enumerate(domain_models(spec, observations).values()):
             parameters = {name: value if value.ndim == 0 else value[index] for name, value in sampled.items()}
             for name, value in coefficients(fixed, parameters).items():
                 own.setdefault(name, []).append(value)
-            _likelihood(fixed, observations, parameters)
+            _likelihood(fixed._replace(components=spec.fitted_components), observations, parameters)
         for name in own.keys() - sampled.keys():
             pm.Deterministic(name, pt.stack(own[name]), dims="domain")
     return model
@@ -54,8 +54,9 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
 
 def _variable(name: str, prior: Prior, observations: Observations, *, common: bool) -> TensorVariable:
     family = FAMILIES[prior.family]
-    domains: Sequence[str | None] = [None] if common else observations.domains
-    scales = [observations.scales[prior.unit][domain or observations.domains[0]] for domain in domains]
+    # what is common to the domains takes the first one's scale: units of steps and areas are the same for all
+    domains = observations.domains[:1] if common else observations.domains
+    scales = [observations.scales[prior.unit][domain] for domain in domains]
 
     def argument(key: str) -> np.ndarray:
         values = np.array([prior.argument(key, domain) for domain in domains])
@@ -82,7 +83,7 @@ def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[st
         f"loss_{fixed.domain}",
         evaluation.terms.loss,
         evaluation.noise_variance,
-        _scaled_columns(evaluation, parameters),
+        _scaled_columns(evaluation, parameters, len(static.run)),
         pm.Data(f"measured_{fixed.domain}", measured),
         logp=marginal_log_likelihood,
         signature="(n),(n),(k,n),(n)->(n)",
@@ -90,6 +91,6 @@ def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[st
     )
 
 
-def _scaled_columns(evaluation: Evaluation, parameters: Mapping[str, TensorVariable]) -> TensorVariable:
+def _scaled_columns(evaluation: Evaluation, parameters: Mapping[str, TensorVariable], count: int) -> TensorVariable:
     parts = [pt.as_tensor(columns) * parameters[f"{name}_scale"] for name, columns in evaluation.columns.items()]
-    return pt.concatenate(parts, axis=0) if parts else pt.zeros((0, *evaluation.noise_variance.shape))
+    return pt.as_tensor(pt.concatenate(parts, axis=0) if parts else np.zeros((0, count)))

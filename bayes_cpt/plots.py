@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
 from bayes_cpt.curves import Curves, ancestors
-from bayes_cpt.decide.choose import Decision
-from bayes_cpt.decide.limits import Limit, objective_text
+from bayes_cpt.decisions.choose import Decision
+from bayes_cpt.decisions.limits import Limit, objective_text
 from bayes_cpt.errors import DataError, hint
 
 MOST_RUNS = 8

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import arviz as az
-import numpy as np
 import pymc as pm
 import xarray as xr
 
@@ -48,7 +47,7 @@ def prior_predictive(
 
 
 def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
-    """Replicate the fitted losses: does the model describe the data it has seen?
+    """Replicate the fitted losses, to see whether the model describes the data it has seen.
 
     Returns
     -------
@@ -58,7 +57,7 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
         How much of the data the replicates' intervals hold, in words.
     """
     replicated = forecast(fit, fit.curves, steps=_measured_steps(fit.curves), seed=seed)["loss"]
-    constant, observed = fit.tree["constant_data"], fit.tree["observed_data"]
+    constant, observed = (fit.tree[name].to_dataset() for name in ("constant_data", "observed_data"))
     drawn = {
         f"loss_{domain}": replicated.sel(domain=domain)
         .sel(run=constant[f"run_{domain}"], step=constant[f"step_{domain}"])
@@ -80,5 +79,5 @@ def _held(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
     return float((abs(rank - 0.5) <= 0.25).mean()), float((abs(rank - 0.5) <= 0.45).mean())
 
 
-def _measured_steps(curves: Curves) -> dict[str, np.ndarray]:
-    return {str(run): rows["step"].unique() for run, rows in curves.losses.groupby("run")}
+def _measured_steps(curves: Curves) -> dict[str, list[int]]:
+    return {str(run): rows["step"].unique().tolist() for run, rows in curves.losses.groupby("run")}

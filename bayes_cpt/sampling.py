@@ -44,7 +44,9 @@ class Whitening(NamedTuple):
     scale: FloatArray
 
 
-def sample_posterior(model: pm.Model, *, draws: int, tune: int, chains: int, seed: int, progress: bool) -> xr.DataTree:
+def sample_posterior(
+    model: pm.Model, density: Density, *, draws: int, tune: int, chains: int, seed: int, progress: bool
+) -> xr.DataTree:
     """Sample a model.
 
     Returns
@@ -76,7 +78,7 @@ def sample_posterior(model: pm.Model, *, draws: int, tune: int, chains: int, see
     posterior = _constrained(model, density, whitening.centre + standard @ whitening.scale.T)
     tree = az.from_dict(
         {"posterior": posterior},
-        coords={name: list(labels) for name, labels in model.coords.items()},
+        coords={name: list(labels or ()) for name, labels in model.coords.items()},
         dims={name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in posterior},
     )
     tree["sample_stats"] = trace["sample_stats"].to_dataset()[["diverging", "n_steps", "depth", "logp", "step_size"]]
@@ -168,7 +170,7 @@ def _constrained(model: pm.Model, density: Density, draws: FloatArray) -> dict[s
     columns: list[list[np.ndarray]] = []
     for flat in draws.reshape(-1, draws.shape[-1]):
         point = DictToArrayBijection.rmap(RaveledVars(flat, density.start.point_map_info))
-        columns.append(function(*(point[name] for name in names)))
+        columns.append(list(function(*(point[name] for name in names)) or ()))
     stacked = (np.array(values) for values in zip(*columns, strict=True))
     return {
         str(output.name): values.reshape(*draws.shape[:2], *values.shape[1:])

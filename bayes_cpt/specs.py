@@ -4,9 +4,11 @@ A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.LAWS``; each ta
 of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by domain. Units
 make priors scale with the data at hand: a ``loss`` is in units of the domain's loss at the end of pre-training,
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
-A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``).
+A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
+``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from bayes_cpt.shipped import shipped
 
 DEFAULT_MODEL = "cpt-replay"
 NOISE = ("noise_floor", "noise_learning_rate")
+SCALES = tuple(f"{name}_scale" for name in COMPONENTS)
+NOT_ARGUMENTS = {"distribution", "unit", "reason", "in_likelihood"}
 UNITS = ("none", "loss", "steps", "forward_area_cpt")
 
 
@@ -51,9 +55,10 @@ class Prior:
     arguments: Mapping[str, float | Mapping[str, float]]
     unit: str
     reason: str
+    in_likelihood: bool = True
 
-    def argument(self, name: str, domain: str | None) -> float:
-        """Return an argument's value for a domain (None: for a parameter common to all)."""
+    def argument(self, name: str, domain: str) -> float:
+        """Return an argument's value for a domain."""
         value = self.arguments[name]
         if not isinstance(value, Mapping):
             return value
@@ -87,9 +92,9 @@ class Spec:
     text: str
 
     @property
-    def domain_parameters(self) -> tuple[str, ...]:
-        """Parameters that each domain has its own of."""
-        return tuple(name for name in self.priors if name not in self.law.checkpoint_parameters)
+    def fitted_components(self) -> tuple[str, ...]:
+        """Parts of the discrepancy that the likelihood has; the others are added when predicting."""
+        return tuple(name for name in self.components if self.priors[f"{name}_scale"].in_likelihood)
 
 
 def read_spec(model: str | Path) -> Spec:
@@ -132,11 +137,11 @@ def parse_spec(name: str, text: str) -> Spec:
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{name}: not TOML: {error}") from error
     unknown = set(document) - {"law", "description", "priors"}
-    if "law" not in document or unknown:
+    if "law" not in document or unknown or not isinstance(document.get("priors", {}), dict):
         raise SpecError(
             f"{name}: a model file has law, description and [priors.NAME] tables; unknown: {sorted(unknown)}"
         )
-    chosen, tables = law(document["law"]), document.get("priors", {})
+    chosen, tables = law(str(document["law"])), document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
     if faults:
         raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
@@ -171,25 +176,33 @@ def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _table_faults(name: str, table: Mapping[str, Any]) -> list[str]:
+def _table_faults(name: str, table: Any) -> list[str]:
     where = f"[priors.{name}]"
-    family = FAMILIES.get(table.get("distribution", ""))
+    if not isinstance(table, Mapping):
+        return [f"{where} must be a table with distribution, arguments and reason, not {table!r}"]
+    family = FAMILIES.get(str(table.get("distribution")))
     if family is None:
         return [f"{where} has distribution {table.get('distribution')!r}: it must be one of {', '.join(FAMILIES)}"]
-    given = set(table) - {"distribution", "unit", "reason"}
+    given = set(table) - NOT_ARGUMENTS
     faults = []
     if given != set(family.arguments):
         faults.append(f"{where} has arguments {sorted(given)}: {table['distribution']} takes {list(family.arguments)}")
     if table.get("unit", "none") not in UNITS:
         faults.append(f"{where} has unit {table['unit']!r}: it must be one of {', '.join(UNITS)}")
+    if not isinstance(table.get("in_likelihood", True), bool) or ("in_likelihood" in table and name not in SCALES):
+        faults.append(f"{where} has in_likelihood: it is true or false, and for {', '.join(SCALES)} alone")
     if not str(table.get("reason", "")).strip():
         faults.append(f"{where} has no reason: say in a sentence why this prior")
     values = [v for key in given for v in (table[key].values() if isinstance(table[key], dict) else [table[key]])]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        faults.append(f"{where} has an argument that is not a number")
+    if not all(_is_number(value) for value in values):
+        faults.append(f"{where} has an argument that is not a finite number")
     elif any(value <= 0 for key in given & {"sigma", "median", "alpha", "beta"} for value in _numbers(table[key])):
         faults.append(f"{where} has an argument that must be positive: {', '.join(sorted(given - {'mu', 'lower'}))}")
     return faults
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numbers(argument: float | Mapping[str, float]) -> list[float]:
@@ -197,5 +210,6 @@ def _numbers(argument: float | Mapping[str, float]) -> list[float]:
 
 
 def _prior(table: Mapping[str, Any]) -> Prior:
-    arguments = {key: value for key, value in table.items() if key not in {"distribution", "unit", "reason"}}
-    return Prior(table["distribution"], arguments, table.get("unit", "none"), table["reason"])
+    arguments = {key: value for key, value in table.items() if key not in NOT_ARGUMENTS}
+    in_likelihood = table.get("in_likelihood", True)
+    return Prior(table["distribution"], arguments, table.get("unit", "none"), table["reason"], in_likelihood)

@@ -36,13 +36,15 @@ def simulated() -> Curves:
     steps = 30_000
     rates = learning_rates(wsd(peak=2e-4, steps=steps, warmup=500))
     one = pd.DataFrame({"step": np.arange(1, steps + 1), "lr": rates})
-    runs = pd.DataFrame({
-        "run": ["pt", "cpt"],
-        "phase": ["pt", "cpt"],
-        "parent": ["", "pt"],
-        "parent_step": [None, steps],
-        "replay": [None, 0.0],
-    })
+    runs = pd.DataFrame(
+        {
+            "run": ["pt", "cpt"],
+            "phase": ["pt", "cpt"],
+            "parent": ["", "pt"],
+            "parent_step": [None, steps],
+            "replay": [None, 0.0],
+        }
+    )
     planned = curves_from_frames(runs, pd.concat([one.assign(run="pt"), one.assign(run="cpt")]))
     return simulate(planned, "cpt", {"pt": FIGURE_3}, memory=MEMORY, noise=0.003, every=400, seed=1)
 
@@ -69,9 +71,12 @@ def textbook(observations: Observations) -> pm.Model:
 
 def report(name: str, tree: xr.DataTree, seconds: float) -> float:
     """Print a row of the table and return effective draws per second."""
-    smallest = float(az.summary(tree, var_names=NAMES, kind="diagnostics", round_to="none")["ess_bulk"].min())
-    diverging = int(tree["sample_stats"]["diverging"].sum())
-    print(f"{name:<44} {smallest:7.0f} draws {seconds:7.1f} s {smallest / seconds:8.1f} /s {diverging:4d} divergent", flush=True)
+    summary = pd.DataFrame(az.summary(tree, var_names=NAMES, kind="diagnostics", round_to="none"))
+    smallest, diverging = float(summary["ess_bulk"].min()), int(tree["sample_stats"]["diverging"].to_numpy().sum())
+    print(
+        f"{name:<44} {smallest:7.0f} draws {seconds:7.1f} s {smallest / seconds:8.1f} /s {diverging:4d} divergent",
+        flush=True,
+    )
     return smallest / seconds
 
 
@@ -80,7 +85,9 @@ def timed_textbook(observations: Observations) -> float:
     with textbook(observations):
         pm.sample(10, tune=10, chains=2, random_seed=1, progressbar=False, compute_convergence_checks=False)  # compile
         start = time.perf_counter()
-        tree = pm.sample(1000, tune=1000, chains=2, cores=2, random_seed=1, progressbar=False, compute_convergence_checks=False)
+        tree = pm.sample(
+            1000, tune=1000, chains=2, cores=2, random_seed=1, progressbar=False, compute_convergence_checks=False
+        )
     return report("textbook form, PyMC's NUTS", tree, time.perf_counter() - start)
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bayes_cpt.curves import Curves, read_curves, select
-from bayes_cpt.decide.choose import decide
-from bayes_cpt.decide.limits import at_most
+from bayes_cpt.decisions.choose import decide
+from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.errors import DataError
 from bayes_cpt.plots import (
     MOST_GROUPS,

@@ -10,8 +10,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayes_cpt.decide.limits import Limit, check_domains, check_weights, objective_text
-from bayes_cpt.decide.risk import resolve_risk
+from bayes_cpt.decisions.limits import Limit, check_domains, check_weights, objective_text
+from bayes_cpt.decisions.risk import resolve_risk
 from bayes_cpt.errors import DataError
 
 FIELDS = ("replay", "peak", "end_step", "parent")

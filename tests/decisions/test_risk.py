@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
-from bayes_cpt.decide.risk import RISKS, cvar, resolve_risk
+from bayes_cpt.decisions.risk import RISKS, cvar, resolve_risk
 from bayes_cpt.errors import BayesCptError
 
 MEAN, SD = 2.0, 0.5

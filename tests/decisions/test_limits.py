@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayes_cpt.decide.limits import (
+from bayes_cpt.decisions.limits import (
     Limit,
     at_most,
     check_domains,

@@ -9,9 +9,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayes_cpt.decide.choose import Decision, answer, decide
-from bayes_cpt.decide.limits import at_most
-from bayes_cpt.decide.risk import RISKS
+from bayes_cpt.decisions.choose import Decision, answer, decide
+from bayes_cpt.decisions.limits import at_most
+from bayes_cpt.decisions.risk import RISKS
 from bayes_cpt.errors import BayesCptError, DataError
 
 TRANSFER = {"pt": 2.0, "cpt": 3.0}

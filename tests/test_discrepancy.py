@@ -1,0 +1,215 @@
+"""The discrepancy's effects and the Gaussian likelihood they are integrated out of."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from scipy.stats import multivariate_normal
+
+from bayes_cpt.curves import read_curves
+from bayes_cpt.discrepancy import (
+    COMPONENTS,
+    SMOOTH_LENGTH,
+    SMOOTH_MODES,
+    Nodes,
+    cpt_runs,
+    effect_labels,
+    noise_variance,
+    root_runs,
+    smooth_modes,
+)
+from bayes_cpt.features import Design, at_memory, design
+from bayes_cpt.gaussian import marginal_log_likelihood
+from bayes_cpt.laws import Terms, law
+from bayes_cpt.likelihood import Evaluation, effects_given_losses
+
+OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
+OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5}
+BRANCHES = [("pt_decay", "pt_const", 80), ("cpt_r00", "pt_decay", 20), ("cpt_r50", "pt_decay", 20)]
+
+
+@pytest.fixture
+def nodes(tiny_folder: Path) -> Nodes:
+    """Return the law's terms on the tiny lineages: at every tenth step, and on both sides of every branch."""
+    curves = read_curves(tiny_folder)
+    branches = [point for child, parent, step in BRANCHES for point in ((child, 0), (parent, step))]
+    points = pd.concat([curves.losses[["run", "step"]], pd.DataFrame(branches, columns=["run", "step"])])
+    static = design(curves, points, 2e-3)
+    terms = law("cpt-replay").predict("pt", at_memory(static, np.asarray(20.0)), OWN)
+    area = static.features["forward_area_pt"] + static.features["forward_area_cpt"]
+    return Nodes(static, terms, np.log(area / area.max()), (-4.0, 1.0), np.asarray(15.0))
+
+
+def at(static: Design, run: str, step: int) -> int:
+    return int(static.nodes(pd.DataFrame({"run": [run], "step": [step]}))[0])
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(("child", "parent", "step"), BRANCHES)
+def test_a_child_starts_with_the_discrepancy_of_its_parent(
+    nodes: Nodes, component: str, child: str, parent: str, step: int
+):
+    columns = COMPONENTS[component].columns(nodes)
+    effects = np.random.default_rng(1).standard_normal(columns.shape[-2])
+    discrepancy = effects @ columns
+    start, branch = at(nodes.design, child, 0), at(nodes.design, parent, step)
+    np.testing.assert_allclose(columns[:, start], columns[:, branch], atol=1e-12)
+    assert discrepancy[start] == pytest.approx(discrepancy[branch], abs=1e-12)
+
+
+@pytest.mark.parametrize(("component", "term"), [("annealing", "annealing"), ("shift", "shift")])
+def test_equal_effects_on_all_runs_scale_the_whole_term(nodes: Nodes, component: str, term: str):
+    total = COMPONENTS[component].columns(nodes).sum(axis=0)
+    assert np.ptp(total) > 0
+    np.testing.assert_allclose(total, getattr(nodes.terms, term), atol=1e-12)
+
+
+@pytest.mark.parametrize("component", ["annealing", "shift"])
+def test_an_effect_acts_on_its_own_run_and_what_comes_after(nodes: Nodes, component: str):
+    static = nodes.design
+    columns = COMPONENTS[component].columns(nodes)
+    labels = effect_labels(component, static)
+    siblings = columns[labels.index("cpt_r00"), static.run == static.runs.index("cpt_r50")]
+    assert not siblings.any()
+    own = columns[labels.index("cpt_r00"), static.run == static.runs.index("cpt_r00")]
+    assert np.abs(own).max() > 0.01
+    if component == "annealing":
+        inherited = columns[labels.index("pt_decay"), static.run == static.runs.index("cpt_r00")]
+        branch = at(static, "pt_decay", 20)
+        np.testing.assert_allclose(inherited, nodes.terms.annealing[branch] - nodes.terms.annealing[at(static, "pt_decay", 0)])
+        assert inherited.any()
+
+
+def test_offsets_and_transients_belong_to_runs_from_scratch(nodes: Nodes):
+    static = nodes.design
+    assert effect_labels("offset", static) == ["pt_const"]
+    assert effect_labels("shift", static) == ["cpt_r00", "cpt_r50"]
+    assert effect_labels("smooth", static) == list(range(SMOOTH_MODES))
+    assert root_runs(static).tolist() == [0]
+    assert cpt_runs(static).tolist() == [2, 3]
+    assert (COMPONENTS["offset"].columns(nodes) == 1).all()
+    transient = COMPONENTS["transient"].columns(nodes)[0]
+    steps = np.array([10, 40, 100])
+    rows = [at(static, "pt_const", step) for step in steps]
+    np.testing.assert_allclose(transient[rows], np.exp(-steps / 15))
+    continued = transient[static.run == static.runs.index("cpt_r00")]
+    np.testing.assert_allclose(continued, np.exp(-100 / 15), err_msg="PT's steps alone fade it")
+
+
+def test_draws_of_the_parameters_lead(nodes: Nodes):
+    scale = np.array([1.0, 2.0])
+    many = nodes._replace(
+        terms=Terms(*(scale[:, None] * term for term in nodes.terms)), transient_memory=np.array([15.0, 30.0])
+    )
+    for name in ("annealing", "shift"):
+        one = COMPONENTS[name].columns(nodes)
+        np.testing.assert_allclose(COMPONENTS[name].columns(many), scale[:, None, None] * one, atol=1e-12)
+    np.testing.assert_allclose(COMPONENTS["transient"].columns(many)[0], COMPONENTS["transient"].columns(nodes))
+
+
+def test_smooth_modes_are_a_matern_process():
+    """Ten modes over six e-folds miss up to 2 % of the variance; the process is constant beyond its range."""
+    place = np.linspace(-4.0, 2.0, 60)
+    modes = smooth_modes(place, -4.0, 2.0)
+    scaled = np.sqrt(3) * np.abs(place[:, None] - place) / SMOOTH_LENGTH
+    exact = (1 + scaled) * np.exp(-scaled)
+    assert modes.shape == (SMOOTH_MODES, 60)
+    np.testing.assert_allclose(modes.T @ modes, exact, atol=0.03)
+    np.testing.assert_array_equal(smooth_modes(np.array([-9.0, 7.0]), -4.0, 2.0), modes[:, [0, -1]])
+
+
+def test_noise_has_a_floor_and_grows_with_the_learning_rate_and_the_shift():
+    rate, shift = np.array([0.0, 0.5, 1.0, 1.0]), np.array([1.0, 0.0, 0.0, -2.0])
+    variance = noise_variance(rate, shift, *(np.array(value) for value in (0.1, 0.2, 0.3)))
+    np.testing.assert_allclose(variance, [0.01, 0.01 + 0.01, 0.01 + 0.04, 0.01 + 0.04 + 0.36])
+
+
+def test_effects_given_losses_are_those_of_the_dense_gaussian():
+    """The conditional of a joint Normal, by its textbook form, against the mean and covariance of many draws."""
+    random = np.random.default_rng(3)
+    draws, points = 40_000, np.array([4, 0, 2, 3])
+    columns = {"annealing": random.normal(size=(2, 5)), "shift": random.normal(size=(1, 5))}
+    scales = {"annealing": np.full(draws, 0.7), "shift": np.full(draws, 1.3)}
+    variance, mean = random.uniform(0.2, 0.6, 5), random.normal(size=5)
+    losses = mean[points] + random.normal(size=4)
+    terms = Terms(np.tile(mean, (draws, 1)), 0.0, 0.0)
+    evaluation = Evaluation(terms, columns, np.tile(variance, (draws, 1)))
+    found = effects_given_losses(evaluation, scales, points, losses, np.random.default_rng(4))
+
+    stacked = np.concatenate(list(columns.values()))[:, points]
+    prior = np.diag([0.7**2, 0.7**2, 1.3**2])
+    gain = prior @ stacked @ np.linalg.inv(stacked.T @ prior @ stacked + np.diag(variance[points]))
+    effects = np.concatenate([found["annealing"], found["shift"]], axis=1)
+    assert found["annealing"].shape == (draws, 2)
+    np.testing.assert_allclose(effects.mean(axis=0), gain @ (losses - mean[points]), atol=0.02)
+    np.testing.assert_allclose(np.cov(effects.T), prior - gain @ stacked.T @ prior, atol=0.02)
+
+
+def test_a_model_without_discrepancy_has_no_effects():
+    evaluation = Evaluation(Terms(np.zeros((2, 3)), 0.0, 0.0), {}, np.ones((2, 3)))
+    assert effects_given_losses(evaluation, {}, np.array([0]), np.zeros(1), np.random.default_rng(1)) == {}
+
+
+# losses, mean, variance, columns, measured
+SYMBOLS = [pt.dvector(), pt.dvector(), pt.dvector(), pt.dmatrix(), pt.dvector()]
+
+
+@pytest.fixture(scope="module")
+def values() -> list[np.ndarray]:
+    random = np.random.default_rng(5)
+    return [
+        random.normal(size=7),
+        random.normal(size=7),
+        random.uniform(0.5, 2.0, 7),
+        random.normal(size=(3, 7)),
+        np.array([1.0, 1, 0, 1, 1, 0, 1]),
+    ]
+
+
+@pytest.fixture(scope="module", params=["FAST_COMPILE", "JAX"])
+def density(request: pytest.FixtureRequest):
+    """Return the density and its gradients by losses, mean, variance and columns."""
+    value = marginal_log_likelihood(*SYMBOLS)
+    return pytensor.function(SYMBOLS, [value, *pt.grad(value, SYMBOLS[:4])], mode=request.param)
+
+
+def test_marginal_density_is_that_of_the_dense_covariance(density, values: list[np.ndarray]):
+    losses, mean, variance, columns, measured = values
+    kept = measured == 1
+    covariance = np.diag(variance) + columns.T @ columns
+    expected = multivariate_normal(mean[kept], covariance[np.ix_(kept, kept)]).logpdf(losses[kept])
+    assert float(density(*values)[0]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_marginal_density_without_effects_is_that_of_independent_losses(density, values: list[np.ndarray]):
+    losses, mean, variance, _, measured = values
+    kept = measured == 1
+    expected = multivariate_normal(mean[kept], np.diag(variance[kept])).logpdf(losses[kept])
+    assert float(density(losses, mean, variance, np.zeros((0, 7)), measured)[0]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_gradient_of_the_marginal_density(density, values: list[np.ndarray]):
+    _, *gradients = density(*values)
+    for which, gradient in enumerate(gradients):
+        numeric = np.empty_like(values[which])
+        for index in np.ndindex(numeric.shape):
+            ends = []
+            for move in (1e-5, -1e-5):
+                moved = [value.copy() for value in values]
+                moved[which][index] += move
+                ends.append(float(density(*moved)[0]))
+            numeric[index] = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(gradient, numeric, atol=1e-7)
+
+
+def test_unmeasured_points_count_for_nothing(density, values: list[np.ndarray]):
+    losses, mean, variance, columns, measured = values
+    absent = measured == 0
+    other = np.where(absent, 1e3, losses), np.where(absent, -50.0, mean), np.where(absent, 9.0, variance)
+    moved = density(*other, np.where(absent, 7.0, columns), measured)
+    for before, after in zip(density(*values), moved, strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-10)
+    assert all((np.asarray(gradient)[..., absent] == 0).all() for gradient in moved[1:])

@@ -1,0 +1,106 @@
+"""Imports run one way, and the package answers before its heavy libraries load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bayes_cpt"
+
+# a module imports only from those before it
+ORDER = [
+    "errors",
+    "files",
+    "shipped",
+    "schedules",
+    "areas",
+    "laws",
+    "validation",
+    "curves",
+    "plans",
+    "identification",
+    "features",
+    "discrepancy",
+    "specs",
+    "observations",
+    "likelihood",
+    "gaussian",
+    "model",
+    "sampling",
+    "inference",
+    "forecasting",
+    "predictive",
+    "simulate",
+    "decisions.risk",
+    "decisions.limits",
+    "decisions.choose",
+    "decisions",
+    "plots",
+    "report",
+    "__init__",
+    "cli",
+]
+HEAVY = {"arviz", "jax", "matplotlib", "nutpie", "pymc", "pytensor"}
+
+
+def module_name(path: Path) -> str:
+    """Return a module's name within the package; a folder's ``__init__`` is named as the folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def inner_imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports at any depth, by the names in ``ORDER``."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = {name for name in full if name.removeprefix("bayes_cpt.") in MODULES}
+            found |= submodules or {str(node.module)}
+    inside = {name for name in found if name.split(".")[0] == "bayes_cpt"}
+    return {name.removeprefix("bayes_cpt").removeprefix(".") or "__init__" for name in inside}
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) == set(ORDER)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_run_one_way(name: str):
+    assert inner_imports(MODULES[name]) <= set(ORDER[: ORDER.index(name)])
+
+
+def test_the_reader_of_imports_sees_them():
+    assert inner_imports(MODULES["files"]) == {"errors"}
+    assert "schedules" in inner_imports(MODULES["plans"])
+    assert inner_imports(MODULES["cli"]) >= {"__init__", "errors"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import bayes_cpt; dir(bayes_cpt)",
+        "from bayes_cpt.cli import main; sys.argv = ['bayes-cpt', '--help']; main()",
+        "from bayes_cpt import at_most, plan, read_curves, read_plan, read_spec, select, wsd",
+    ],
+)
+def test_heavy_libraries_load_on_first_use(statement: str):
+    code = f"import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))\n{statement}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    loaded = set(done.stderr.split())
+    assert "bayes_cpt" in loaded
+    assert not loaded & HEAVY
+
+
+def test_every_public_name_is_there():
+    code = "import bayes_cpt\nfor name in bayes_cpt.__all__: getattr(bayes_cpt, name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
