@@ -76,7 +76,7 @@ def fit(
     where: Where = None,
     domains: Domains = None,
     seed: Seed = 1,
-    draws: Annotated[int, typer.Option(min=50, help="Draws a chain.")] = 400,
+    draws: Annotated[int, typer.Option(min=50, help="Draws a chain.")] = 800,
     tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain.")] = 300,
     chains: Annotated[int, typer.Option(min=2, help="Chains.")] = 2,
     prior_predictive: Annotated[
@@ -210,6 +210,9 @@ def _write_table(rows: "pd.DataFrame", path: Path) -> None:
 
 
 def _draw(figure: "Figure", path: Path) -> None:
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in formats:
+        raise BayesCptError(f"cannot draw {path}: the name of a figure must end in one of .{', .'.join(formats)}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
     print(f"wrote {path}")

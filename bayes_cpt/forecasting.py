@@ -17,11 +17,11 @@ from bayes_cpt.features import Design, design
 from bayes_cpt.inference import Fit, in_chunks, parameters_of
 from bayes_cpt.likelihood import Evaluation, Model, evaluate
 from bayes_cpt.plans import Plan, family, resolve
+from bayes_cpt.score import LEVELS
 
 type Part = Literal["parameters", "discrepancy", "noise"]
 
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
-QUANTILES: Mapping[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 POINTS_AT_A_TIME = 100_000
 """Draws x points worked on at a time, to bound memory."""
 
@@ -88,7 +88,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
         values = here.reshape(*here.shape[:2], -1)
         kept = ~np.isnan(values[0, :, 0])
         values = values[:, kept]
-        quantiles = np.quantile(values, list(QUANTILES.values()), axis=-1)
+        quantiles = np.quantile(values, list(LEVELS.values()), axis=-1)
         for index, domain in enumerate(draws["domain"].to_numpy()):
             rows.append(
                 pd.DataFrame(
@@ -97,7 +97,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
                         "domain": domain,
                         "step": draws["step"].to_numpy()[kept],
                         "mean": values[index].mean(axis=-1),
-                        **dict(zip(QUANTILES, quantiles[:, index], strict=True)),
+                        **dict(zip(LEVELS, quantiles[:, index], strict=True)),
                     }
                 )
             )

@@ -21,7 +21,8 @@ from bayes_cpt.laws import Array
 def _value_and_gradient(xp: ModuleType, residual: Array, weight: Array, columns: Array) -> tuple[Array, ...]:
     """Return ``-(r^T S^-1 r + log det M) / 2`` and its gradients by r, W and Z.
 
-    Here ``S^-1 = W - W Z^T M^-1 Z W`` and ``M = I + Z W Z^T``, with ``r`` residual (n,), ``W`` diagonal weight (n,), ``Z`` columns (k, n); Woodbury's identity, O(n k^2).
+    Here ``S^-1 = W - W Z^T M^-1 Z W`` and ``M = I + Z W Z^T`` (Woodbury's identity, O(n k^2)), with ``r`` the residual
+    (n,), ``W`` the diagonal weight (n,), ``Z`` the columns (k, n).
     """
     weighted = columns * weight
     lower = xp.linalg.cholesky(xp.eye(columns.shape[0]) + weighted @ columns.T)
@@ -52,9 +53,9 @@ class LowRankGaussian(Op):
         for storage, value in zip(output_storage, _value_and_gradient(np, *inputs), strict=True):
             storage[0] = np.asarray(value)
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Any) -> list[Any]:
+    def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
         """Return the shapes of the outputs."""
-        del fgraph, node
+        del node
         return [(), *shapes]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:

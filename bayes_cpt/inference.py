@@ -81,7 +81,7 @@ def fit(
     law: str | Path = DEFAULT_MODEL,
     *,
     domains: Sequence[str] | None = None,
-    draws: int = 400,
+    draws: int = 800,
     tune: int = 300,
     chains: int = 2,
     seed: int = 1,

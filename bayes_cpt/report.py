@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 from matplotlib import pyplot as plt
@@ -18,6 +17,7 @@ from bayes_cpt.plans import plan, resolve
 from bayes_cpt.plots import plot_curves, plot_decision, plot_forecast
 from bayes_cpt.predictive import predictive_check
 from bayes_cpt.schedules import wsd
+from bayes_cpt.score import score
 from bayes_cpt.shipped import shipped
 
 SIZE = "model_size == 332448"
@@ -82,13 +82,11 @@ def _forecast_section(fitted: Fit, unseen: Curves, target: Path) -> Section:
     with replacing(target / "forecast.csv") as temporary:
         rows.to_csv(temporary, index=False)
     _draw(plot_forecast(draws, unseen), target / "forecast.png")
-    joined = measured.merge(rows, on=["run", "domain", "step"])
-    inside = joined["loss"].between(joined["q05"], joined["q95"])
+    scores = score(rows, measured).reset_index()
     lines = [
-        f"{domain}: mean absolute error {np.abs(part['loss'] - part['mean']).mean():.3f}, "
-        f"90 % intervals hold {inside[part.index].mean():.0%} of {len(part)} points, "
-        f"mean width {(part['q95'] - part['q05']).mean():.3f}"
-        for domain, part in joined.groupby("domain")
+        f"{part.domain}: mean absolute error {part.mae:.3f}, 90 % intervals hold {part.cover90:.0%} of {part.points} "
+        f"points, mean width {part.width90:.3f}"
+        for part in scores.itertuples()
     ]
     return Section(
         "A run that the fit has not seen",

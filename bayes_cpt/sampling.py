@@ -24,7 +24,7 @@ from bayes_cpt.errors import DataError
 # Evaluations take milliseconds: handing them to another thread costs more than it gains, and chains run in threads
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-STARTS = 4
+STARTS = 3
 """Points from which the mode is sought."""
 OVERDISPERSION = 1.5
 """Chains start this many posterior standard deviations around the mode."""

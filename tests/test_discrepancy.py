@@ -71,15 +71,15 @@ def test_equal_effects_on_all_runs_scale_the_whole_term(nodes: Nodes, component:
 def test_an_effect_acts_on_its_own_run_and_what_comes_after(nodes: Nodes, component: str):
     static = nodes.design
     columns = COMPONENTS[component].columns(nodes)
-    labels = effect_labels(component, static)
+    labels = [str(label) for label in effect_labels(component, static)]
     siblings = columns[labels.index("cpt_r00"), static.run == static.runs.index("cpt_r50")]
     assert not siblings.any()
     own = columns[labels.index("cpt_r00"), static.run == static.runs.index("cpt_r00")]
     assert np.abs(own).max() > 0.01
     if component == "annealing":
         inherited = columns[labels.index("pt_decay"), static.run == static.runs.index("cpt_r00")]
-        branch = at(static, "pt_decay", 20)
-        np.testing.assert_allclose(inherited, nodes.terms.annealing[branch] - nodes.terms.annealing[at(static, "pt_decay", 0)])
+        start, branch = at(static, "pt_decay", 0), at(static, "pt_decay", 20)
+        np.testing.assert_allclose(inherited, nodes.terms.annealing[branch] - nodes.terms.annealing[start])
         assert inherited.any()
 
 

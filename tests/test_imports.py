@@ -30,6 +30,7 @@ ORDER = [
     "model",
     "sampling",
     "inference",
+    "score",
     "forecasting",
     "predictive",
     "simulate",

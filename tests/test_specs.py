@@ -155,11 +155,11 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "law is not text": ("law = 3\n", ["unknown law '3'"]),
     "law is a list": ('law = ["cpt"]\n', ["unknown law", "the laws are"]),
     "transient without memory": (
-        without_table(CPT, "transient_memory"),
+        without_table(TEXTS["annealing"], "transient_memory"),
         ["transient_scale and transient_memory go together"],
     ),
     "memory without transient": (
-        without_table(CPT, "transient_scale"),
+        without_table(TEXTS["annealing"], "transient_scale"),
         ["transient_scale and transient_memory go together"],
     ),
     "smooth of an open checkpoint": (

@@ -1,0 +1,202 @@
+"""The command line: exit codes, messages, and that nothing is written when the input is bad."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bayes_cpt import cli
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Outcome(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+type Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return the command line, run in an empty folder."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["bayes-cpt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return Outcome(int(str(caught.value.code)), *capsys.readouterr())
+
+    return call
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """One message on stderr, exit code 2, and not a file in the working directory."""
+    assert outcome.code == cli.BAD_INPUT
+    assert outcome.out == ""
+    assert outcome.err.startswith("bayes-cpt: ")
+    assert outcome.err.count("bayes-cpt: ") == 1
+    assert "Traceback" not in outcome.err
+    assert all(word in outcome.err for word in words), outcome.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_check_tells_what_is_in_a_folder_and_draws_it(run: Run, tiny_folder: Path):
+    outcome = run("check", tiny_folder, "--plot", "figures/curves.png")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert all(word in outcome.out for word in ("4 runs", "pt_const", "cpt_r50", "wrote figures/curves.png"))
+    assert Path("figures/curves.png").read_bytes().startswith(PNG)
+    assert [path.name for path in Path("figures").iterdir()] == ["curves.png"]
+
+
+def test_check_of_a_selection(run: Run, tiny_folder: Path):
+    outcome = run("check", tiny_folder, "--where", "replay == 0.5", "--domains", "pt")
+    assert outcome.code == 0
+    assert "3 runs" in outcome.out
+    assert "cpt_r00" not in outcome.out
+    assert Path("check.png").read_bytes().startswith(PNG)
+
+
+def rewrite(name: str, old: str, new: str) -> Callable[[Path], object]:
+    """Return a way to break a folder."""
+
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "lr.csv").unlink(), ["lr.csv is missing"]),
+        (rewrite("losses.csv", "cpt_r00,0,pt,3.0000", "cpt_r00,0,pt,nan"), ["losses.csv", "loss", "'nan'"]),
+        (rewrite("runs.csv", "replay", "replai"), ["runs.csv row 1", "'replay'"]),
+        (rewrite("runs.csv", "cpt_r50,cpt,pt_decay", "cpt_r50,cpt,pt_lost"), ["runs.csv", "'pt_lost'"]),
+        (lambda folder: (folder / "runs.csv").write_bytes(b"\xff\xfe\x00"), ["runs.csv is not UTF-8"]),
+    ],
+    ids=["no lr.csv", "loss is nan", "misspelt column", "unknown parent", "not text"],
+)
+def test_check_refuses_a_broken_folder(run: Run, tiny_folder: Path, damage: Callable[[Path], object], words: list[str]):
+    damage(tiny_folder)
+    assert_refused(run("check", tiny_folder), str(tiny_folder), *words)
+
+
+def test_every_fault_of_a_folder_is_in_the_one_message(run: Run, tiny_folder: Path):
+    rewrite("losses.csv", "cpt_r00,0,pt,3.0000", "cpt_r00,0,pt,-3")(tiny_folder)
+    rewrite("runs.csv", "cpt_r50,cpt", "cpt_r50,sft")(tiny_folder)
+    assert_refused(run("check", tiny_folder), "faults", "'-3'", "'sft'")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--where", "modelsize == 1000"], ["modelsize", "model_size", "the columns are"]),
+        (["--where", "model_size =="], ["the query", "the columns are"]),
+        (["--where", "model_size == 7"], ["keeps no run"]),
+        (["--domains", "pt,cpd"], ["No domain 'cpd'", "did you mean 'cpt'?"]),
+        (["--domains", "pt,"], None),
+        (["--plotto", "x.png"], ["--plotto"]),
+    ],
+)
+def test_options_of_check(run: Run, tiny_folder: Path, options: list[str], words: list[str] | None):
+    outcome = run("check", tiny_folder, *options)
+    if words is None:
+        assert outcome.code == 0
+    else:
+        assert_refused(outcome._replace(err=outcome.err.replace("The query", "the query")), *words)
+
+
+def test_check_of_no_folder(run: Run):
+    assert_refused(run("check", "nowhere"), "nowhere", "no such folder", "runs.csv")
+
+
+@pytest.mark.parametrize("name", ["curves.txtt", "curves"])
+def test_check_does_not_draw_what_matplotlib_cannot_write(run: Run, tiny_folder: Path, name: str):
+    outcome = run("check", tiny_folder, "--plot", name)
+    assert outcome.code == cli.BAD_INPUT
+    assert ".png" in outcome.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_figure_where_no_folder_can_be(run: Run, tiny_folder: Path):
+    outcome = run("check", tiny_folder, "--plot", tiny_folder / "runs.csv" / "check.png")
+    assert outcome.code == cli.BAD_INPUT
+    assert "cannot write" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["forecast"], ["Missing argument"]),
+        (["forekast"], ["forekast"]),
+        (["fit", "nowhere"], ["no such folder"]),
+        (["fit", "nowhere", "--draws", "many"], ["--draws", "integer"]),
+        (["fit", "nowhere", "--chains", "1"], ["--chains"]),
+        (["forecast", "nowhere.nc", "plan.toml"], ["no fit file at nowhere.nc", "bayes-cpt fit"]),
+        (["forecast", "nowhere.nc", "plan.toml", "--every", "0"], ["--every"]),
+        (["decide", "nowhere.nc", "plan.toml"], ["no fit file at nowhere.nc"]),
+        (["decide", "nowhere.nc", "plan.toml", "--limit", "pt below 3"], ["pt below 3"]),
+        (["decide", "nowhere.nc", "plan.toml", "--limit", "pt <= +0.05 @ 1.5"], ["1.5"]),
+        (["decide", "nowhere.nc", "plan.toml", "--minimise", "0.5*"], ["0.5*"]),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value, list) else None,
+)
+def test_bad_arguments(run: Run, arguments: list[str], words: list[str]):
+    assert_refused(run(*arguments), *words)
+
+
+@pytest.mark.parametrize("content", [b"not a fit", b"", b"CDF\x01 cut short", b"\x89HDF\r\n\x1a\n cut short"])
+@pytest.mark.parametrize("command", ["forecast", "decide"])
+def test_a_file_that_is_no_fit(run: Run, tmp_path: Path, command: str, content: bytes):
+    path = tmp_path / "fit.nc"
+    path.write_bytes(content)
+    assert_refused(run(command, path, "plan.toml"), "fit.nc is not a NetCDF file")
+
+
+@pytest.mark.parametrize("model", ["cpt-replai", "mine.toml"])
+def test_fit_refuses_a_model_that_is_not_there(run: Run, tiny_folder: Path, model: str):
+    assert_refused(run("fit", tiny_folder, "-m", model), model)
+
+
+def test_help_and_no_command(run: Run):
+    shown, bare = run("--help"), run()
+    assert (shown.code, shown.err) == (0, "")
+    assert all(word in shown.out for word in ("check", "fit", "forecast", "decide", "demo"))
+    assert (bare.code, bare.err) == (cli.BAD_INPUT, "")
+    assert "check" in bare.out
+
+
+def test_an_interruption_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_selected", interrupt)
+    outcome = run("check", tiny_folder)
+    assert (outcome.code, outcome.out) == (cli.INTERRUPTED, "")
+    assert "interrupted, nothing was written" in outcome.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(("converged", "code"), [(True, 0), (False, cli.NOT_CONVERGED)])
+def test_a_fit_that_did_not_converge_is_not_to_be_trusted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, converged: bool, code: int
+):
+    class Fitted(NamedTuple):
+        converged: bool
+        verdict: str = "the verdict"
+
+    monkeypatch.setattr(cli.bc, "demo", lambda _: Fitted(converged), raising=False)
+    outcome = run("demo")
+    assert outcome.code == code
+    assert ("the verdict" in outcome.err) == (not converged)

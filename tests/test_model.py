@@ -1,0 +1,129 @@
+"""The PyMC model of every shipped model file: finite, differentiable, and with priors that go with the data."""
+
+from pathlib import Path
+
+import numpy as np
+import pymc as pm
+import pytest
+from pymc.blocking import DictToArrayBijection, RaveledVars
+
+from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select
+from bayes_cpt.model import build
+from bayes_cpt.observations import observe
+from bayes_cpt.simulate import simulate
+from bayes_cpt.specs import model_names, parse_spec, read_spec
+
+OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
+OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5}
+COEFFICIENTS = {"pt": OWN, "cpt": OWN | {"L0": 1.8, "B": -0.6, "replay_scale": 0.2}}
+
+
+@pytest.fixture
+def curves(tiny_folder: Path) -> Curves:
+    return simulate(read_curves(tiny_folder), "cpt-replay", COEFFICIENTS, memory=20.0, noise=0.01, every=10, seed=1)
+
+
+def suitable(curves: Curves, name: str) -> Curves:
+    """Return what of the curves a model is for."""
+    if name == "open-checkpoint":
+        alone = curves.runs[curves.runs["phase"] == "cpt"].assign(parent=None, parent_step=None)
+        lr, losses = (frame[frame["run"].isin(alone.index)] for frame in (curves.lr, curves.losses))
+        return curves_from_frames(alone, lr, losses)
+    where = {"annealing": "phase == 'pt'", "cpt": "replay == 0"}.get(name)
+    return select(curves, where)
+
+
+def built(curves: Curves, name: str) -> pm.Model:
+    spec = read_spec(name)
+    return build(spec, observe(suitable(curves, name), spec.law))
+
+
+def density(model: pm.Model):
+    """Return the log density and its gradient on a flat vector, and the start."""
+    function = model.logp_dlogp_function(ravel_inputs=True, mode="FAST_COMPILE")
+    function.set_extra_values({})
+    start = DictToArrayBijection.map(model.initial_point())
+    return lambda x: function(RaveledVars(x, start.point_map_info)), start.data
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_density_and_gradient_are_finite_and_agree_at_the_start(curves: Curves, name: str):
+    evaluate, start = density(built(curves, name))
+    value, gradient = evaluate(start)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    direction = np.random.default_rng(1).standard_normal(start.size)
+    ends = [float(evaluate(start + move * direction)[0]) for move in (1e-6, -1e-6)]
+    assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_parameters_belong_to_domains_but_for_those_of_the_checkpoint(curves: Curves, name: str):
+    spec, model = read_spec(name), built(curves, name)
+    assert {variable.name for variable in model.free_RVs} == set(spec.priors)
+    assert model.coords["domain"] == ("pt", "cpt")
+    for parameter in spec.priors:
+        common = parameter in spec.law.checkpoint_parameters
+        assert model.named_vars_to_dims.get(parameter, ()) == (() if common else ("domain",)), parameter
+    assert {f"loss_{domain}" for domain in ("pt", "cpt")} == {variable.name for variable in model.observed_RVs}
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_the_laws_own_coefficients_are_reported(curves: Curves, name: str):
+    reported = {variable.name for variable in built(curves, name).deterministics}
+    expected = {"annealing": {"L0", "A", "C"}, "open-checkpoint": {"L0", "A", "B", "E", "C2"}}
+    assert reported >= expected.get(name, {"L0", "A", "B", "E", "C1", "C2"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", model_names())
+def test_units_of_loss_and_learning_rate_do_not_matter(curves: Curves, name: str):
+    """The start moves with the data; the density changes by the Jacobian of what is in units of a loss."""
+    loss_factor, rate_factor = 10.0, 0.01
+    scaled = curves_from_frames(
+        curves.runs,
+        curves.lr.assign(lr=curves.lr["lr"] * rate_factor),
+        curves.losses.assign(loss=curves.losses["loss"] * loss_factor),
+    )
+    (evaluate, start), (evaluate_scaled, start_scaled) = density(built(curves, name)), density(built(scaled, name))
+    in_losses = [prior for prior in read_spec(name).priors.values() if (prior.family, prior.unit) == ("Normal", "loss")]
+    densities = len(suitable(curves, name).losses) + 2 * len(in_losses)
+    value, value_scaled = float(evaluate(start)[0]), float(evaluate_scaled(start_scaled)[0])
+    assert value_scaled + densities * np.log(loss_factor) == pytest.approx(value, rel=1e-6)
+
+
+def test_memories_scale_with_the_steps(curves: Curves):
+    longer = curves_from_frames(
+        curves.runs.assign(parent_step=curves.runs["parent_step"] * 30),
+        curves.lr.assign(step=curves.lr["step"].where(curves.lr["step"] == 1, curves.lr["step"] * 30)),
+        curves.losses.assign(step=curves.losses["step"] * 30),
+    )
+    short, long = built(curves, "cpt-replay").initial_point(), built(longer, "cpt-replay").initial_point()
+    np.testing.assert_allclose(long["memory_log__"] - short["memory_log__"], np.log(30))
+
+
+def test_a_prior_may_differ_by_domain(curves: Curves):
+    point = built(curves, "cpt-replay").initial_point()
+    pt, cpt = point["replay_scale_log__"]
+    assert cpt - pt == pytest.approx(np.log(0.2 / 0.03))
+
+
+def test_a_model_without_discrepancy(curves: Curves):
+    head, *priors = read_spec("cpt-replay").text.split("[priors.")
+    kept = [text for text in priors if not text.split("]")[0].endswith("_scale") or text.startswith("replay_scale")]
+    kept = [text for text in kept if not text.startswith("transient_memory")]
+    spec = parse_spec("plain", "[priors.".join([head, *kept]))
+    assert spec.components == ()
+    evaluate, start = density(build(spec, observe(curves, spec.law)))
+    value, gradient = evaluate(start)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_one_domain_alone_has_the_density_it_has_among_two(curves: Curves):
+    spec = read_spec("cpt-replay")
+    models = [build(spec, observe(curves, spec.law, domains)) for domains in (["pt"], ["cpt"], ["pt", "cpt"])]
+    # term by term: FAST_COMPILE cannot add as many terms as two domains have
+    terms = [model.compile_logp(sum=False, mode="FAST_COMPILE")(model.initial_point()) for model in models]
+    values = [sum(float(np.sum(term)) for term in of_model) for of_model in terms]
+    assert values[0] + values[1] == pytest.approx(values[2], rel=1e-9)
