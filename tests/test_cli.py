@@ -33,7 +33,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.setattr(sys, "argv", ["bayes-cpt", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
-        return Outcome(int(str(caught.value.code)), *capsys.readouterr())
+        written, complained = (str(text) for text in capsys.readouterr())
+        return Outcome(int(str(caught.value.code)), written, complained)
 
     return call
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile import function
+from pytensor.gradient import grad
 
 from bayes_cpt.areas import areas
 from bayes_cpt.curves import Curves, curves_from_frames, learning_rates, lineage, read_curves
@@ -80,9 +81,9 @@ def test_weights_sum_to_one():
 def test_pytensor_and_numpy_agree_and_the_memory_has_a_gradient(continued: Design):
     memory = pt.dscalar("memory")
     symbolic = at_memory(continued, memory)["annealing_area_cpt"]
-    function = pytensor.function([memory], [symbolic, pt.grad(symbolic.sum(), memory)], mode="FAST_COMPILE")
+    evaluate = function([memory], [symbolic, grad(symbolic.sum(), memory)], mode="FAST_COMPILE")
     for value in (3.0, 271.0, 5000.0):
-        area, gradient = function(value)
+        area, gradient = evaluate(value)
         expected = at_memory(continued, np.asarray(value))["annealing_area_cpt"]
         np.testing.assert_allclose(area, expected, rtol=1e-9, atol=1e-12)
         ends = [at_memory(continued, np.asarray(value * (1 + e)))["annealing_area_cpt"].sum() for e in (1e-5, -1e-5)]

@@ -234,7 +234,7 @@ def test_a_decision_has_a_colour_for_what_else_varies_and_marks_choice_and_breac
 
 
 def hollow(axes: Axes) -> np.ndarray:
-    points = [p for p in axes.collections if p.get_zorder() == 4 and len(p.get_offsets())]
+    points = [p for p in axes.collections if p.get_zorder() == 4 and np.size(p.get_offsets())]
     return np.concatenate([p.get_offsets() for p in points])
 
 
