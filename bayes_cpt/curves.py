@@ -5,6 +5,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +62,15 @@ class Curves:
     runs: pd.DataFrame
     lr: pd.DataFrame
     losses: pd.DataFrame
+
+    @cached_property
+    def listed_rates(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Steps and LRs listed for each run, in order: looked up once, since plans may have thousands of runs."""
+        ordered = self.lr.sort_values(["run", "step"])
+        names, firsts = np.unique(ordered["run"].to_numpy(object).astype(str), return_index=True)
+        cuts = (*firsts[1:], len(ordered))
+        step, rate = ordered["step"].to_numpy(np.int64), ordered["lr"].to_numpy(np.float64)
+        return {str(name): (step[a:b], rate[a:b]) for name, a, b in zip(names, firsts, cuts, strict=True)}
 
 
 # In and out ---------------------------------------------------------------------------------------------------------
@@ -168,14 +178,13 @@ def _known(curves: Curves, run: str) -> str:
 
 def end_step(curves: Curves, run: str) -> int:
     """Return the last step of a run's schedule."""
-    return int(curves.lr.loc[curves.lr["run"] == _known(curves, run), "step"].max())
+    return int(curves.listed_rates[_known(curves, run)][0][-1])
 
 
 def learning_rates(curves: Curves, run: str) -> NDArray[np.float64]:
     """Learning rate of every step of a run from 1 to its end, linear between the steps listed; shape (steps,)."""
-    listed_steps = curves.lr[curves.lr["run"] == _known(curves, run)].sort_values("step")
-    step = listed_steps["step"].to_numpy()
-    return np.interp(np.arange(1, step[-1] + 1), step, listed_steps["lr"].to_numpy())
+    step, rate = curves.listed_rates[_known(curves, run)]
+    return np.interp(np.arange(1, step[-1] + 1), step, rate)
 
 
 def ancestors(curves: Curves, run: str) -> list[str]:

@@ -98,11 +98,8 @@ def at_memory(design: Design, memory: Array) -> dict[str, Array]:
 
     ``memory`` may carry leading dimensions (draws): the areas then are (..., nodes).
     """
-    weights = memory_weights(memory)
-    scale = memory[..., None] * design.peak
-    return {
-        name: (weights @ values) * scale if values.ndim == 2 else values for name, values in design.features.items()
-    }
+    weights = memory_weights(memory) * memory[..., None] * design.peak
+    return {name: weights @ values if values.ndim == 2 else values for name, values in design.features.items()}
 
 
 def memory_weights(memory: Array) -> Array:

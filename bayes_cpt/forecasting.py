@@ -1,6 +1,7 @@
 """Posterior predictive curves of planned runs, as labelled draws and as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from zlib import crc32
@@ -42,6 +43,7 @@ def forecast(
     steps: Mapping[str, Sequence[int]] | None = None,
     every: int | None = None,
     include: Sequence[Part] = EVERYTHING,
+    draws: int = 800,
     seed: int = 1,
 ) -> xr.Dataset:
     """Forecast planned runs.
@@ -59,6 +61,8 @@ def forecast(
         Without ``steps``: a point every so many steps, and the last one. By default about 50 a run.
     include
         Sources of uncertainty to include. Without ``parameters`` all draws have the posterior mean's parameters.
+    draws
+        At most so many of the posterior's draws, evenly spaced.
     seed
         Draws of a run's discrepancy and noise depend on it and on the run's name alone, not on the rest of the plan.
 
@@ -75,9 +79,18 @@ def forecast(
         If the plan does not fit the data.
     """
     planned = plan if isinstance(plan, Curves) else resolve(plan, fit.curves)
+    fit = _thinned(fit, draws)
     wanted = _wanted(planned, steps, every)
     curves = list(_curves(fit, planned, wanted, include, seed))
     return _dataset(fit, planned, curves)
+
+
+def _thinned(fit: Fit, draws: int) -> Fit:
+    posterior = fit.posterior
+    stride = max(1, round(posterior.sizes["chain"] * posterior.sizes["draw"] / draws))
+    tree = fit.tree.copy()
+    tree["posterior"] = posterior.isel(draw=slice(None, None, stride))
+    return replace(fit, tree=tree)
 
 
 def table(draws: xr.Dataset) -> pd.DataFrame:
@@ -152,8 +165,8 @@ def _curves(
 ) -> Iterator[Curve]:
     everyone = family(planned, fit.curves)
     peak = next(iter(fit.models.values())).reference.learning_rate
-    posterior = fit.posterior
-    parameters = {domain: parameters_of(posterior, domain) for domain in fit.domains}
+    known = _found_effects(fit)
+    parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
     for run, steps in wanted.items():
@@ -161,13 +174,13 @@ def _curves(
         points = pd.DataFrame({"run": run, "step": steps})
         start = pd.DataFrame({"run": [transfer or run], "step": [0]})
         static = design(everyone, pd.concat([points, start]), peak)
+        chosen, at_transfer = static.nodes(points), static.nodes(start)[0]
         losses, transfers = [], []
         for domain, model in fit.models.items():
-            effects = _effects(fit, posterior, static, domain, parameters[domain], seed=seed)
+            effects = _effects(fit, known, static, domain, parameters[domain], seed=seed)
             values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
-            at_start = values[:, static.nodes(start)[0]]
+            at_start = values[:, at_transfer]
             transfers.append(at_start if transfer else np.full_like(at_start, np.nan))
-            chosen = static.nodes(points)
             spread = np.sqrt(noise[:, chosen]) * ("noise" in include)
             losses.append(values[:, chosen] + _fresh(spread, seed, f"noise {run} {domain}"))
         yield Curve(run, steps, np.stack(losses, axis=1), np.stack(transfers, axis=1))
@@ -205,14 +218,31 @@ def _discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> F
     return sum(parts, np.zeros(()))
 
 
+type Effects = dict[tuple[str, str | int, str], FloatArray]
+
+
+def _found_effects(fit: Fit) -> Effects:
+    """Return the effects found on the fitted runs, (draws,) each, by component, run or mode, and domain."""
+    found: Effects = {}
+    for component in fit.spec.components:
+        effects = fit.posterior.get(f"effect_{component}")
+        if effects is None:
+            continue
+        values = effects.transpose("domain", effect_dimension(component), "chain", "draw").to_numpy()
+        for domain, by_label in zip(effects["domain"].to_numpy().tolist(), values, strict=True):
+            labels = effects[effect_dimension(component)].to_numpy().tolist()
+            found |= {(component, label, domain): draws.ravel() for label, draws in zip(labels, by_label, strict=True)}
+    return found
+
+
 def _effects(
-    fit: Fit, posterior: xr.Dataset, static: Design, domain: str, parameters: Mapping[str, FloatArray], *, seed: int
+    fit: Fit, known: Effects, static: Design, domain: str, parameters: Mapping[str, FloatArray], *, seed: int
 ) -> dict[str, FloatArray]:
     """Return effects (draws, effects): those found on fitted runs, new draws for new runs."""
 
     def effect(component: str, label: str | int) -> FloatArray:
-        if _is_known(posterior, component, label):
-            return _found(posterior, component, label, domain)
+        if (component, label, domain) in known:
+            return known[component, label, domain]
         return _fresh(parameters[f"{component}_scale"], seed, f"{component} {label} {domain}")
 
     draws = len(parameters["memory"])
@@ -220,17 +250,6 @@ def _effects(
         name: np.array([effect(name, label) for label in effect_labels(name, static)]).reshape(-1, draws).T
         for name in fit.spec.components
     }
-
-
-def _is_known(posterior: xr.Dataset, component: str, label: str | int) -> bool:
-    name = f"effect_{component}"
-    return name in posterior and label in posterior[name].coords[effect_dimension(component)].to_numpy()
-
-
-def _found(posterior: xr.Dataset, component: str, label: str | int, domain: str) -> FloatArray:
-    return (
-        posterior[f"effect_{component}"].sel({effect_dimension(component): label, "domain": domain}).to_numpy().ravel()
-    )
 
 
 def _fresh(scale: FloatArray, seed: int, key: str) -> FloatArray:

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from paper.published import KNOWLEDGE_PILE
+
+import bayes_cpt as bc
+from bayes_cpt.schedules import Schedule
+from bayes_cpt.simulate import simulate
 
 RUNS = """\
 run,phase,parent,parent_step,replay,model_size,batch_tokens,seed
@@ -44,3 +51,38 @@ def tiny_folder(tmp_path: Path) -> Path:
     (folder / "lr.csv").write_text(LR)
     (folder / "losses.csv").write_text("\n".join(["run,step,domain,loss", *losses, ""]))
     return folder
+
+
+def scheduled(run: str, schedule: Schedule) -> pd.DataFrame:
+    """Return a run's rows of ``lr.csv``."""
+    rates = bc.learning_rates(schedule)
+    return pd.DataFrame({"run": run, "step": np.arange(1, rates.size + 1), "lr": rates})
+
+
+@pytest.fixture(scope="session")
+def simulated() -> bc.Curves:
+    """Return losses on D_pt by Fig. 3: PT of 3,000 steps, CPT of as many, and a CPT run that has not yet decayed."""
+    runs = pd.DataFrame(
+        {
+            "run": ["pt", "cpt", "going"],
+            "phase": ["pt", "cpt", "cpt"],
+            "parent": [None, "pt", "pt"],
+            "parent_step": [None, 3000, 3000],
+            "replay": [None, 0.0, 0.0],
+        }
+    )
+    decaying = bc.wsd(peak=2e-3, steps=3000, warmup=100)
+    lr = [scheduled("pt", decaying), scheduled("cpt", decaying), scheduled("going", bc.constant(2e-3, 1500, 100))]
+    planned = bc.curves_from_frames(runs, pd.concat(lr))
+    return simulate(planned, "cpt", {"pt": KNOWLEDGE_PILE["pt"]}, memory=100.0, noise=0.003, every=60, seed=1)
+
+
+def tiny_fit(curves: bc.Curves) -> bc.Fit:
+    """Sample few draws: enough to test what is done with them, not to trust them."""
+    return bc.fit(curves, "cpt", domains=["pt"], draws=150, tune=150, seed=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def fitted(simulated: bc.Curves) -> bc.Fit:
+    """Return one small fit that all tests share: they must not change it."""
+    return tiny_fit(simulated)

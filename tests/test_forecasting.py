@@ -1,0 +1,179 @@
+"""Forecasts: their table, whose uncertainty is in them, and what a run inherits and has shown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from conftest import scheduled
+
+import bayes_cpt as bc
+from bayes_cpt.errors import DataError
+from bayes_cpt.forecasting import Part
+
+COLUMNS = ["run", "domain", "step", "mean", "q05", "q25", "q50", "q75", "q95"]
+SHORT, LONG = "pt_r000_steps2000", "pt_r000_steps6000"
+PLANNED = bc.plan(parent="pt", replay=0.0, schedule=bc.wsd(peak=2e-3, steps=[2000, 6000], warmup=100))
+NO_NOISE: Sequence[Part] = ("parameters", "discrepancy")
+
+
+@pytest.fixture(scope="module")
+def planned(fitted: bc.Fit) -> bc.Curves:
+    return bc.resolve(PLANNED, fitted.curves)
+
+
+@pytest.fixture(scope="module")
+def bands(fitted: bc.Fit, planned: bc.Curves) -> xr.Dataset:
+    return bc.forecast(fitted, planned, every=500)
+
+
+def width(draws: xr.Dataset) -> xr.DataArray:
+    """Return the standard deviation of the loss (run, domain, step)."""
+    return draws["loss"].std(("chain", "draw"))
+
+
+@pytest.mark.slow
+def test_the_table_has_the_columns_of_the_contract_and_ordered_quantiles(bands: xr.Dataset):
+    rows = bc.table(bands)
+    assert list(rows.columns) == COLUMNS
+    assert (np.diff(rows[["q05", "q25", "q50", "q75", "q95"]].to_numpy(), axis=1) > 0).all()
+    assert rows["mean"].between(rows["q25"], rows["q75"]).all()
+
+
+@pytest.mark.slow
+def test_runs_end_where_their_schedules_do(bands: xr.Dataset):
+    rows = bc.table(bands)
+    for run, end in ((SHORT, 2000), (LONG, 6000)):
+        assert rows.loc[rows["run"] == run, "step"].tolist() == list(range(0, end + 1, 500))
+        assert int(bands["end_step"].sel(run=run)) == end
+        losses = bands["loss"].sel(run=run).transpose(..., "step").to_numpy()
+        assert (np.isfinite(losses) == (bands["step"].to_numpy() <= end)).all()
+    assert not rows.isna().to_numpy().any()
+
+
+@pytest.mark.slow
+def test_a_new_run_starts_where_its_parent_is_and_departs_from_it(fitted: bc.Fit, planned: bc.Curves):
+    child = bc.forecast(fitted, planned, include=NO_NOISE)
+    parent = bc.forecast(fitted, fitted.curves, steps={"pt": [3000]}, include=NO_NOISE)
+    level = parent["loss"].sel(run="pt", step=3000).to_numpy()
+    for run in (SHORT, LONG):
+        np.testing.assert_allclose(child["loss"].sel(run=run, step=0), level, rtol=1e-12)
+        np.testing.assert_allclose(child["transfer_loss"].sel(run=run), level, rtol=1e-12)
+    spread = width(child).sel(run=LONG, domain="pt")
+    assert spread.sel(step=6000) > 2 * spread.sel(step=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["parameters", "discrepancy", "noise"])
+def test_one_source_of_uncertainty_is_narrower_than_all(
+    part: Part, fitted: bc.Fit, planned: bc.Curves, bands: xr.Dataset
+):
+    alone, everything = width(bc.forecast(fitted, planned, every=500, include=(part,))), width(bands)
+    assert float(alone.mean()) < float(everything.mean())
+    assert float(alone.mean()) > 0
+
+
+@pytest.mark.slow
+def test_without_any_source_of_uncertainty_a_forecast_is_one_curve(fitted: bc.Fit, planned: bc.Curves):
+    assert float(width(bc.forecast(fitted, planned, every=500, include=())).max()) < 1e-12
+
+
+@pytest.mark.slow
+def test_the_forecast_of_a_run_does_not_depend_on_the_rest_of_the_plan(fitted: bc.Fit, bands: xr.Dataset):
+    alone = bc.plan(parent="pt", replay=0.0, schedule=bc.wsd(peak=2e-3, steps=[6000, 900], warmup=100))
+    here = bc.forecast(fitted, alone, steps={LONG: range(0, 6001, 500)})
+    xr.testing.assert_identical(here.sel(run=LONG), bands.sel(run=LONG))
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_forecast_and_another_seed_another(
+    fitted: bc.Fit, planned: bc.Curves, bands: xr.Dataset
+):
+    xr.testing.assert_identical(bc.forecast(fitted, planned, every=500), bands)
+    assert not bc.forecast(fitted, planned, every=500, seed=2).equals(bands)
+
+
+@pytest.mark.slow
+def test_a_run_in_progress_is_known_better_than_a_new_one(fitted: bc.Fit, tmp_path: Path):
+    runs = ["going", "fresh"]
+    table = {"run": runs, "phase": "cpt", "parent": "pt", "parent_step": 3000, "replay": 0.0}
+    pd.DataFrame(table).to_csv(tmp_path / "runs.csv", index=False)
+    lr = pd.concat([scheduled(run, bc.constant(2e-3, 3000, 100)) for run in runs])
+    lr.to_csv(tmp_path / "lr.csv", index=False)
+    draws = bc.forecast(fitted, bc.read_plan(tmp_path), every=300, include=NO_NOISE)
+    spread = width(draws).sel(domain="pt")
+    shown, ahead = spread.sel(step=slice(300, 1500)), spread.sel(step=slice(1800, 3000))
+    assert (shown.sel(run="going") < 0.7 * shown.sel(run="fresh")).all()
+    assert float(ahead.sel(run="going").mean()) < float(ahead.sel(run="fresh").mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": {SHORT: [0, 2001]}}, "steps 0 to 2000 of run"),
+        ({"steps": {SHORT: [-1]}}, "steps 0 to 2000 of run"),
+        ({"steps": {"absent": [1]}}, "not in the plan"),
+        ({"every": 0}, "give 1 or more"),
+    ],
+)
+def test_steps_that_cannot_be_forecast_are_refused(
+    options: dict[str, object], words: str, fitted: bc.Fit, planned: bc.Curves
+):
+    with pytest.raises(DataError, match=words):
+        bc.forecast(fitted, planned, **options)  # pyright: ignore[reportArgumentType]
+
+
+def test_points_are_read_once_each_and_further_columns_left_aside(tmp_path: Path):
+    path = tmp_path / "points.csv"
+    path.write_text("run,step,domain,loss\na,10,pt,3.1\na,10,pt,3.2\na,20,pt,\n")
+    read = bc.read_points(path)
+    assert read.to_numpy().tolist() == [["a", 10, "pt"], ["a", 20, "pt"]]
+    assert list(read.columns) == ["run", "step", "domain"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        (b"", "cannot be read"),
+        (b"\xff\xfe\x00\x01", "cannot be read"),
+        (b"run,step\na,1\n", "domain missing"),
+        (b"run,step,domain\n", "rows missing"),
+        (b"run,step,domain\na,1,pt\na,1.5,pt\n", "row 3 has step"),
+        (b"run,step,domain\na,,pt\n", "row 2 has step"),
+        (b"run,step,domain\na,late,pt\n", "row 2 has step 'late'"),
+        (b"run,step,domain\na,inf,pt\n", "row 2 has step"),
+    ],
+)
+def test_a_file_of_points_with_a_fault_is_refused(content: bytes | None, words: str, tmp_path: Path):
+    path = tmp_path / "points.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words) as caught:
+        bc.read_points(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.slow
+def test_curves_of_the_prior_look_like_loss_curves(simulated: bc.Curves):
+    prior = bc.prior_predictive(simulated, "cpt", domains=["pt"], draws=50, seed=1)
+    rows = bc.table(prior)
+    assert np.isfinite(rows[COLUMNS[3:]].to_numpy()).all()
+    both = simulated.losses.merge(rows, on=["run", "domain", "step"])
+    assert len(both) == len(simulated.losses)
+    assert (both["q50"] / both["loss"]).between(1 / 3, 3).all()
+
+
+@pytest.mark.slow
+def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
+    checked, sentence = bc.predictive_check(fitted)
+    replicated, observed = checked.tree["posterior_predictive"], checked.tree["observed_data"]
+    assert set(replicated.data_vars) == set(observed.data_vars) == {"loss_pt"}
+    assert replicated["loss_pt"].sizes["point_pt"] == observed["loss_pt"].sizes["point_pt"]
+    error = replicated["loss_pt"].mean(("chain", "draw")) - observed["loss_pt"]
+    assert float(np.sqrt((error**2).mean())) < 0.006  # twice the noise
+    assert sentence.startswith("posterior predictive check")
+    assert "posterior_predictive" not in fitted.tree

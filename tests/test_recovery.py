@@ -1,0 +1,98 @@
+"""Recovery: fits of curves simulated from published coefficients forecast other schedules, with honest intervals."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import scheduled
+from paper.published import KNOWLEDGE_PILE, PILE_OF_LAW, Fit
+
+import bayes_cpt as bc
+from bayes_cpt.schedules import Schedule
+from bayes_cpt.simulate import simulate
+
+ERROR_LIMIT = 0.01
+"""Mean absolute error of the median, nats; seen: 0.0012 or less on D_pt, 0.0006 on D_cpt, in both figures."""
+HELD_LIMIT = 0.8
+"""Share of the true losses within the 90 % interval; seen: 1.0, all four curves of both figures."""
+
+
+def quality(rows: pd.DataFrame, truth: bc.Curves) -> pd.DataFrame:
+    """Return mean absolute error of the median and the share of truth within the 90 % interval, by run and domain."""
+    both = rows.merge(truth.losses, on=["run", "domain", "step"])
+    assert len(both) == len(rows)
+    compared = both.assign(
+        error=(both["q50"] - both["loss"]).abs(), held=both["loss"].between(both["q05"], both["q95"])
+    )
+    return compared.groupby(["run", "domain"])[["error", "held"]].mean()
+
+
+def history(cpt: dict[str, tuple[float, Schedule]], pretraining: Schedule) -> bc.Curves:
+    """Return the plan of a PT run and of CPT runs (by name: replay ratio, schedule) that go on from its end."""
+    schedules = {"pt": pretraining, **{name: schedule for name, (_, schedule) in cpt.items()}}
+    lr = pd.concat([scheduled(name, schedule) for name, schedule in schedules.items()], ignore_index=True)
+    last = len(bc.learning_rates(pretraining))
+    rows = [("pt", "pt", None, None, None), *((name, "cpt", "pt", last, replay) for name, (replay, _) in cpt.items())]
+    return bc.curves_from_frames(pd.DataFrame(rows, columns=["run", "phase", "parent", "parent_step", "replay"]), lr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("published", [KNOWLEDGE_PILE, PILE_OF_LAW], ids=["figure-3", "figure-11"])
+def test_published_coefficients_are_recovered_well_enough_to_forecast_other_schedules(published: Fit, tmp_path: Path):
+    fitted_schedule = bc.wsd(peak=2e-4, steps=30_000, warmup=500)
+    measured = simulate(
+        history({"cpt": (0.0, fitted_schedule)}, fitted_schedule),
+        "cpt",
+        published,
+        memory=1000.0,
+        noise=0.003,
+        every=400,
+        seed=1,
+    )
+    bc.write_curves(measured, tmp_path)
+    fit = bc.fit(bc.read_curves(tmp_path), "cpt", draws=300, tune=300, seed=1, progress=False)
+    others = {
+        "cosine": bc.cosine(peak=2e-4, steps=30_000, warmup=500),
+        "longer": bc.wsd(peak=2e-4, steps=60_000, warmup=500),
+    }
+    planned = history({name: (0.0, schedule) for name, schedule in others.items()}, fitted_schedule)
+    truth = simulate(planned, "cpt", published, memory=1000.0, noise=0.0, every=400, seed=1)
+    steps = {name: range(0, end + 1, 400) for name, end in (("cosine", 30_000), ("longer", 60_000))}
+    found = quality(bc.table(bc.forecast(fit, planned, steps=steps)), truth)
+    print(f"\n{found}\n{fit.verdict}")
+    assert len(found) == 4
+    assert (found["error"] <= ERROR_LIMIT).all()
+    assert (found["held"] >= HELD_LIMIT).all()
+
+
+REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5}
+
+
+@pytest.mark.slow
+def test_an_open_checkpoint_is_forecast_from_its_continual_pretraining_alone():
+    coefficients = {domain: {**own, **REPLAY_FORM} for domain, own in KNOWLEDGE_PILE.items()}
+    pretraining = bc.wsd(peak=2e-3, steps=6000, warmup=100, final=0.1)
+    runs = {f"r{ratio:g}": (ratio, bc.wsd(peak=2e-3, steps=3000, warmup=100)) for ratio in (0.0, 0.5)} | {
+        "short": (0.0, bc.linear(peak=1e-3, steps=1500, warmup=100))
+    }
+    known = simulate(
+        history(runs, pretraining), "cpt-replay", coefficients, memory=100.0, noise=0.003, every=100, seed=1
+    )
+    other = {"other": (0.25, bc.cosine(peak=2e-3, steps=3000, warmup=100))}
+    truth = simulate(
+        history(other, pretraining), "cpt-replay", coefficients, memory=100.0, noise=0.0, every=100, seed=1
+    )
+    fit = bc.fit(without_history(known), "open-checkpoint", draws=150, tune=150, seed=1, progress=False)
+    assert {"loss_potential", "checkpoint_forward_area"} <= set(fit.posterior.data_vars)
+    assert float(fit.posterior["loss_potential"].max()) <= 1
+    found = quality(bc.table(bc.forecast(fit, without_history(truth), every=100)), truth)
+    print(f"\n{found}\n{fit.verdict}")
+    assert len(found) == 2
+    assert (found["error"] <= 2 * ERROR_LIMIT).all()
+
+
+def without_history(curves: bc.Curves) -> bc.Curves:
+    """Leave out the PT run: what is known of a released checkpoint."""
+    runs = curves.runs[curves.runs["phase"] == "cpt"].assign(parent=None, parent_step=None)
+    lr, losses = (rows[rows["run"].isin(runs.index)] for rows in (curves.lr, curves.losses))
+    return bc.curves_from_frames(runs, lr, losses)
