@@ -56,7 +56,8 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
     str
         How much of the data the replicates' intervals hold, in words.
     """
-    replicated = forecast(fit, fit.curves, steps=_measured_steps(fit.curves), seed=seed)["loss"]
+    everything = fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"]
+    replicated = forecast(fit, fit.curves, steps=_measured_steps(fit.curves), draws=everything, seed=seed)["loss"]
     constant, observed = (fit.tree[name].to_dataset() for name in ("constant_data", "observed_data"))
     drawn = {
         f"loss_{domain}": replicated.sel(domain=domain)

@@ -25,6 +25,8 @@ from bayes_cpt.errors import DataError
 # Evaluations take milliseconds: handing them to another thread costs more than it gains, and chains run in threads
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
+TARGET_ACCEPT = 0.9
+"""Higher than usual: replay parameters trade off along a bend that long steps cut."""
 STARTS = 3
 """Points from which the mode is sought."""
 OVERDISPERSION = 1.5
@@ -70,6 +72,7 @@ def sample_posterior(
         chains=chains,
         seed=seed,
         adaptation="low_rank",
+        target_accept=TARGET_ACCEPT,
         save_warmup=False,
         progress_bar=progress,
     )
