@@ -17,6 +17,7 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design
 from bayes_cpt.inference import Fit, in_chunks, parameters_of
 from bayes_cpt.likelihood import Evaluation, Model, evaluate
+from bayes_cpt.observations import check_runs
 from bayes_cpt.plans import Plan, family, resolve
 from bayes_cpt.score import LEVELS
 
@@ -80,6 +81,8 @@ def forecast(
     """
     planned = plan if isinstance(plan, Curves) else resolve(plan, fit.curves)
     fit = _thinned(fit, draws)
+    _check_parts(include)
+    check_runs(family(planned, fit.curves), fit.spec.law)
     wanted = _wanted(planned, steps, every)
     curves = list(_curves(fit, planned, wanted, include, seed))
     return _dataset(fit, planned, curves)
@@ -142,13 +145,23 @@ def read_points(path: str | Path) -> pd.DataFrame:
     return points.assign(step=steps.astype(np.int64))[["run", "step", "domain"]].drop_duplicates()
 
 
+def _check_parts(include: Sequence[Part]) -> None:
+    unknown = [part for part in ([include] if isinstance(include, str) else include) if part not in EVERYTHING]
+    if unknown or isinstance(include, str):
+        raise DataError(f"include must be a list of {', '.join(EVERYTHING)}: not {unknown or include!r}")
+
+
 def _wanted(planned: Curves, steps: Mapping[str, Sequence[int]] | None, every: int | None) -> dict[str, IntArray]:
     ends = {str(run): end_step(planned, str(run)) for run in planned.runs.index}
     if steps is None:
         return {run: _grid(end, every) for run, end in ends.items()}
+    if not steps:
+        raise DataError("no run is asked for: give steps of at least one run of the plan")
     for run, asked in steps.items():
         if run not in ends:
             raise DataError(f"steps are asked of run {run!r}, which is not in the plan: it has {', '.join(ends)}")
+        if not len(asked) or not np.issubdtype(np.asarray(asked).dtype, np.integer):
+            raise DataError(f"the steps asked of run {run!r} must be whole numbers, at least one: not {list(asked)}")
         if min(asked) < 0 or max(asked) > ends[run]:
             raise DataError(f"steps 0 to {ends[run]} of run {run!r} can be forecast, not {min(asked)} to {max(asked)}")
     return {run: np.unique(np.asarray(asked, dtype=np.int64)) for run, asked in steps.items()}

@@ -65,7 +65,7 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
         If the data are not what the law describes; the message says what to select or which model to use.
     """
     chosen = _chosen_domains(curves, law, domains)
-    _check_runs(curves, law)
+    check_runs(curves, law)
     losses = curves.losses[curves.losses["domain"].isin(chosen)]
     warmup = losses["run"].map({run: warmup_steps(curves, run) for run in losses["run"].unique()})
     set_aside, kept = losses[losses["step"] < warmup], losses[losses["step"] >= warmup]
@@ -102,8 +102,15 @@ def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> 
     return tuple(wanted)
 
 
-def _check_runs(curves: Curves, law: Law) -> None:
-    """Refuse data that the law does not describe."""
+def check_runs(curves: Curves, law: Law) -> None:
+    """Refuse runs that a law does not describe.
+
+    Raises
+    ------
+    DataError
+        If there are several model sizes, CPT runs for a law of pre-training (or the reverse), several replay ratios for
+        a law without replay, or unknown checkpoints for a law of known ones (or the reverse).
+    """
     runs = curves.runs
     cpt, sizes = runs[runs["phase"] == "cpt"], sorted(runs["model_size"].dropna().unique())
     if len(sizes) > 1:

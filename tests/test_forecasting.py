@@ -177,3 +177,23 @@ def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
     assert float(np.sqrt((error**2).mean())) < 0.006  # twice the noise
     assert sentence.startswith("posterior predictive check")
     assert "posterior_predictive" not in fitted.tree
+
+
+def test_a_law_without_replay_refuses_a_plan_of_other_ratios(fitted: bc.Fit):
+    with pytest.raises(DataError, match="has no replay"):
+        bc.forecast(fitted, bc.plan(parent="pt", replay=[0.0, 0.5], schedule=bc.constant(peak=1e-4, steps=100)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"include": ("noize",)}, "noize"),
+        ({"include": "parameters"}, "list of"),
+        ({"steps": {}}, "no run"),
+        ({"steps": {"cpt": []}}, "at least one"),
+        ({"steps": {"cpt": [1.5]}}, "whole numbers"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_forecast_is_said(fitted: bc.Fit, arguments: dict, words: str):
+    with pytest.raises(DataError, match=words):
+        bc.forecast(fitted, fitted.curves, **arguments)
