@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytensor.tensor as pt
 import pytest
-from pytensor.compile import function
+from pytensor.compile.maker import function
 from pytensor.gradient import grad
 
 from bayes_cpt.curves import read_curves
