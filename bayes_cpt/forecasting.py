@@ -61,7 +61,9 @@ def forecast(
     every
         Without ``steps``: a point every so many steps, and the last one. By default about 50 a run.
     include
-        Sources of uncertainty to include. Without ``parameters`` all draws have the posterior mean's parameters.
+        Sources of uncertainty to include. Without ``parameters`` all draws have the posterior mean's parameters. The
+        law and the discrepancy of fitted runs trade off, so the band of a level can be wider without the discrepancy;
+        that of a change since the checkpoint is not.
     draws
         At most so many of the posterior's draws, evenly spaced.
     seed

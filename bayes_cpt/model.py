@@ -47,7 +47,7 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
             for name, value in coefficients(fixed, parameters).items():
                 own.setdefault(name, []).append(value)
             _likelihood(fixed._replace(components=spec.fitted_components), observations, parameters)
-        for name in own.keys() - sampled.keys():
+        for name in (name for name in own if name not in sampled):  # in order, not as a set: draws hang on it
             pm.Deterministic(name, pt.stack(own[name]), dims="domain")
     return model
 

@@ -31,6 +31,7 @@ MOST_NAMES = 40
 MOST_GROUPS = 12
 """Groups of candidates that a legend has room for."""
 PRIOR_DRAWS = 50
+PRIOR_RANGE = (0.02, 0.95)
 """Curves of one run in a figure of prior draws."""
 
 BLUE, GREY, RED = "tab:blue", "0.45", "tab:red"
@@ -225,6 +226,8 @@ def plot_prior_predictive(forecast: xr.Dataset) -> Figure:
             lines = [np.column_stack([forecast["step"], draw]) for draw in draws]
             panel.add_collection(LineCollection(lines, color=colour, linewidth=0.5, alpha=0.5, label=run))
         panel.autoscale_view()
+        # a prior's first steps reach far beyond what is of interest
+        panel.set_ylim(np.nanquantile(thinned.sel(domain=domain), PRIOR_RANGE))
         panel.set(title=domain, xlabel="step", ylabel=f"loss on {domain} (nats)")
     if len(colours) <= MOST_RUNS:
         _legend(figure, _entries(axes[0, 0]))
