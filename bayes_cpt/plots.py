@@ -160,7 +160,7 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
     domains = forecast["domain"].to_numpy()
     figure, axes = _grid(len(domains) + 1, len(shown), 2.6, 2.2, sharex="col", sharey="row")
     for run, column in zip(shown, axes.T, strict=True):
-        part = forecast.sel(run=run)
+        part = forecast.sel(run=run).dropna("step", subset=["learning_rate"])  # steps of other runs are empty here
         for domain, panel in zip(domains, column, strict=False):
             _bands(panel, part["loss"].sel(domain=domain))
             if curves is not None:
@@ -169,6 +169,8 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
         column[-1].plot(part["step"], part["learning_rate"], color=GREY, linewidth=1.2, marker=marker)
         column[0].set_title(textwrap.fill(run.replace("_", "_ "), 30).replace("_ ", "_"), fontsize="small")
         _learning_rate_axis(column[-1], "step")
+    # the axis is shared and its lower end is set, which stops it from growing with later runs
+    axes[-1, 0].set_ylim(0, 1.05 * float(forecast["learning_rate"].sel(run=shown).max()) or 1.0)
     for domain, panel in zip(domains, axes[:, 0], strict=False):
         panel.set_ylabel(f"loss on {domain} (nats)")
     for panel in axes[:, 1:].flat:
