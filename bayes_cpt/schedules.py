@@ -9,7 +9,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import pairwise, product
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayes_cpt.errors import ScheduleError
+from bayes_cpt.errors import ScheduleError, hint
 
 type FloatArray = NDArray[np.float64]
 # One value, or several for a grid
@@ -195,8 +194,7 @@ def schedule(kind: str, **fields: Any) -> Schedule:
     known = inspect.signature(SCHEDULES[kind]).parameters
     for name in fields:
         if name not in known:
-            hint = "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, n=1))
-            raise ScheduleError(f"{kind}: unknown field {name!r}{hint}; its fields are {_listed(known)}.")
+            raise ScheduleError(f"{kind}: unknown field {name!r}{hint(name, known)}; its fields are {_listed(known)}.")
     required = [name for name, parameter in known.items() if parameter.default is parameter.empty]
     if missing := [name for name in required if name not in fields]:
         raise ScheduleError(f"{kind}: {_listed(missing)} missing; its fields are {_listed(known)}.")

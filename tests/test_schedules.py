@@ -176,7 +176,7 @@ BAD_ARGUMENTS: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (schedules.wsd, {"warmup": [0, 9]}, "9 steps of warm-up"),
     (schedules.wsd, {"peak": []}, "peak is an empty list"),
     (schedules.schedule, {"kind": "wds"}, "Unknown kind of schedule 'wds': use constant, linear, cosine, wsd"),
-    (schedules.schedule, {"kind": "cosine", "warm_up": 5}, r"unknown field 'warm_up' \(did you mean warmup\?\)"),
+    (schedules.schedule, {"kind": "cosine", "warm_up": 5}, r"unknown field 'warm_up' \(did you mean 'warmup'\?\)"),
     (schedules.schedule, {"kind": "linear", "decay": 0.2}, "its fields are peak, steps, warmup, final, start"),
     (schedules.schedule, {"kind": "lr.csv"}, "takes no further fields, not peak, steps"),
 ]  # fmt: skip
