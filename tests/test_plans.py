@@ -193,7 +193,7 @@ def test_a_schedule_file_is_sought_beside_the_toml_file(tmp_path: Path, tiny: Cu
     [
         ("replay =", "reply =", "unknown key 'reply' (did you mean 'replay'?); the keys are parent"),
         ('parent = "pt_decay"\n', "", "parent is missing"),
-        ("warmup", "warm_up", "unknown field 'warm_up' (did you mean warmup?)"),
+        ("warmup", "warm_up", "unknown field 'warm_up' (did you mean 'warmup'?)"),
         ('"wsd"', '"wds"', "Unknown kind of schedule 'wds'"),
         ('"wsd"', '"lost.csv"', "takes no further fields"),
         ('kind = "wsd"', 'path = "x"', "[schedule] must be a table with a kind: constant"),
