@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,15 @@ __all__ = [
 ]
 
 
+class Link(NamedTuple):
+    """A run's phase ("pt" or "cpt"), its parent, the parent's step at the branch (0 without one), and its replay."""
+
+    phase: Literal["pt", "cpt"]
+    parent: str | None
+    parent_step: int
+    replay: float
+
+
 @dataclass(frozen=True, eq=False)
 class Curves:
     """Runs with their schedules and losses; made by the functions of this module, which check them.
@@ -71,6 +80,15 @@ class Curves:
         cuts = (*firsts[1:], len(ordered))
         step, rate = ordered["step"].to_numpy(np.int64), ordered["lr"].to_numpy(np.float64)
         return {str(name): (step[a:b], rate[a:b]) for name, a, b in zip(names, firsts, cuts, strict=True)}
+
+    @cached_property
+    def links(self) -> dict[str, Link]:
+        """What each run goes on from, looked up once for the same reason."""
+        columns = (self.runs[name].to_numpy(object) for name in Link._fields)
+        return {
+            str(run): Link(phase, None if pd.isna(parent) else str(parent), 0 if pd.isna(step) else int(step), float(share))
+            for run, phase, parent, step, share in zip(self.runs.index, *columns, strict=True)
+        }
 
 
 # In and out ---------------------------------------------------------------------------------------------------------
@@ -170,7 +188,7 @@ def digest(curves: Curves) -> str:
 
 
 def _known(curves: Curves, run: str) -> str:
-    if run not in curves.runs.index:
+    if run not in curves.links:
         names = list(curves.runs.index)
         raise DataError(f"There is no run {run!r}{hint(run, names)}; the runs are {listed(names)}.")
     return run
@@ -190,19 +208,19 @@ def learning_rates(curves: Curves, run: str) -> NDArray[np.float64]:
 def ancestors(curves: Curves, run: str) -> list[str]:
     """Names of the runs that a run goes on from, oldest first, without the run itself."""
     chain: list[str] = []
-    parent = curves.runs["parent"][_known(curves, run)]
-    while pd.notna(parent):
-        chain.insert(0, _known(curves, str(parent)))
-        parent = curves.runs["parent"][parent]
+    parent = curves.links[_known(curves, run)].parent
+    while parent is not None:
+        chain.insert(0, _known(curves, parent))
+        parent = curves.links[parent].parent
     return chain
 
 
 def lineage(curves: Curves, run: str) -> list[Segment]:
     """Schedules that lead to a run: ancestors oldest first, each cut at its branch step, and the run itself last."""
     chain = [*ancestors(curves, run), run]
-    cuts = [*curves.runs.loc[chain[1:], "parent_step"], None]
+    cuts = [*(curves.links[name].parent_step for name in chain[1:]), None]
     segments = [
-        Segment(curves.runs["phase"][name], learning_rates(curves, name)[:cut])
+        Segment(curves.links[name].phase, learning_rates(curves, name)[:cut])
         for name, cut in zip(chain, cuts, strict=True)
     ]
     return [segment for segment in segments if segment.learning_rate.size]

@@ -56,9 +56,21 @@ class Nodes(NamedTuple):
 
 
 class Component(NamedTuple):
-    """One kind of effect: its columns (..., effects, nodes), and the runs that have one (None: it is common to all)."""
+    """One kind of effect.
+
+    Parameters
+    ----------
+    columns
+        What effects of size 1 do, (..., effects, nodes).
+    total
+        What given effects (..., effects) do together, (..., nodes): as effects @ columns, at a cost that does not grow
+        with runs x nodes.
+    runs
+        The runs that have one; None if it is common to all.
+    """
 
     columns: Callable[[Nodes], Array]
+    total: Callable[[Nodes, Array], Array]
     runs: Callable[[Design], IntArray] | None
 
 
@@ -83,6 +95,29 @@ def _shift_columns(nodes: Nodes) -> Array:
     return _inherited_columns(nodes.design, nodes.terms.shift)[..., cpt_runs(nodes.design), :]
 
 
+def _smooth_total(nodes: Nodes, effects: Array) -> Array:
+    return effects @ _smooth_columns(nodes)
+
+
+def _offset_total(nodes: Nodes, effects: Array) -> Array:
+    return effects @ _root(nodes.design)
+
+
+def _transient_total(nodes: Nodes, effects: Array) -> Array:
+    fading = np.exp(-nodes.design.features["elapsed"] / nodes.transient_memory[..., None])
+    return fading * _offset_total(nodes, effects)
+
+
+def _annealing_total(nodes: Nodes, effects: Array) -> Array:
+    return _inherited_total(nodes.design, nodes.terms.annealing, effects)
+
+
+def _shift_total(nodes: Nodes, effects: Array) -> Array:
+    of_all_runs = np.zeros((*effects.shape[:-1], len(nodes.design.runs)))
+    of_all_runs[..., cpt_runs(nodes.design)] = effects
+    return _inherited_total(nodes.design, nodes.terms.shift, of_all_runs)
+
+
 def root_runs(design: Design) -> IntArray:
     """Indices of the runs from scratch."""
     return np.flatnonzero(design.parent < 0)
@@ -100,11 +135,11 @@ def all_runs(design: Design) -> IntArray:
 
 COMPONENTS: Mapping[str, Component] = MappingProxyType(
     {
-        "smooth": Component(_smooth_columns, None),
-        "offset": Component(_offset_columns, root_runs),
-        "transient": Component(_transient_columns, root_runs),
-        "annealing": Component(_annealing_columns, all_runs),
-        "shift": Component(_shift_columns, cpt_runs),
+        "smooth": Component(_smooth_columns, _smooth_total, None),
+        "offset": Component(_offset_columns, _offset_total, root_runs),
+        "transient": Component(_transient_columns, _transient_total, root_runs),
+        "annealing": Component(_annealing_columns, _annealing_total, all_runs),
+        "shift": Component(_shift_columns, _shift_total, cpt_runs),
     }
 )
 """Every component a model file may use, by the name that stands before ``_scale`` in it."""
@@ -128,6 +163,17 @@ def _inherited_columns(design: Design, term: Array) -> Array:
     at_start = term[..., design.start] * (design.parent >= 0)
     gathered_by_ancestors = at_start[..., below] - at_start[..., :, None]
     return own * (term - at_start @ own)[..., None, :] + gathered_by_ancestors @ own
+
+
+def _inherited_total(design: Design, term: Array, effects: Array) -> Array:
+    at_start = term[..., design.start]
+    inherited = np.zeros(np.broadcast_shapes(at_start.shape, effects.shape))
+    for run, parent in enumerate(design.parent):
+        if parent >= 0:
+            gathered = at_start[..., run] - at_start[..., parent] * (design.parent[parent] >= 0)
+            inherited[..., run] = inherited[..., parent] + effects[..., parent] * gathered
+    own = term - (at_start * (design.parent >= 0))[..., design.run]
+    return inherited[..., design.run] + effects[..., design.run] * own
 
 
 def _own(design: Design) -> FloatArray:

@@ -4,7 +4,7 @@ Annealing areas are held on a grid of memories and interpolated at the memory as
 memory without walking through the steps. All of it is static: computed once, from the exact LR of every step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +53,11 @@ class Design:
 
     def nodes(self, points: pd.DataFrame) -> IntArray:
         """Return the nodes of points given as columns ``run`` and ``step``."""
-        index = pd.MultiIndex.from_arrays([np.asarray(self.runs)[self.run], self.step])
-        return index.get_indexer(pd.MultiIndex.from_frame(points[["run", "step"]]))
+        stride = int(self.step.max()) + 1
+        keys = self.run * stride + self.step
+        order = np.argsort(keys)
+        wanted = _positions(points["run"], self.runs) * stride + points["step"].to_numpy(np.int64)
+        return order[np.searchsorted(keys[order], wanted)]
 
 
 def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
@@ -70,27 +73,42 @@ def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
         LR by which areas and LRs are scaled.
     """
     runs = _with_ancestors(curves, points["run"].unique())
-    starts = pd.DataFrame({"run": runs, "step": 0})
-    nodes = pd.concat([points[["run", "step"]], starts]).drop_duplicates(ignore_index=True)
-    position = {name: index for index, name in enumerate(runs)}
-    run = np.asarray(nodes["run"].map(position), dtype=np.int64)
-    step = np.asarray(nodes["step"], dtype=np.int64)
-    columns: dict[str, FloatArray] = {}
+    asked = np.stack([_positions(points["run"], runs), points["step"].to_numpy(np.int64)], axis=1)
+    starts = np.stack([np.arange(len(runs)), np.zeros(len(runs), np.int64)], axis=1)
+    run, step = np.unique(np.concatenate([asked, starts]), axis=0).T
+    found: dict[Hashable, dict[str, FloatArray]] = {}
+    by_run: list[dict[str, FloatArray]] = []
     for index, name in enumerate(runs):
-        here = np.flatnonzero(run == index)
-        for feature, values in _run_features(curves, name, step[here], peak).items():
-            columns.setdefault(feature, np.empty((*values.shape[:-1], len(nodes))))[..., here] = values
-    parents = curves.runs.loc[runs, "parent"]
+        steps = step[run == index]
+        key = (_schedule_key(curves, name), steps.tobytes())
+        if key not in found:
+            found[key] = _schedule_features(curves, name, steps, peak)
+        by_run.append(found[key] | {"replay_ratio": np.full(steps.size, _replay_ratio(curves, name))})
+    position = {name: index for index, name in enumerate(runs)}
+    links = [curves.links[name] for name in runs]
     return Design(
         runs=tuple(runs),
-        parent=np.asarray(parents.map(position).fillna(-1), dtype=np.int64),
-        is_cpt=(curves.runs.loc[runs, "phase"] == "cpt").to_numpy(),
-        start=np.array([np.flatnonzero((run == index) & (step == 0))[0] for index in range(len(runs))]),
+        parent=np.array([-1 if link.parent is None else position[link.parent] for link in links]),
+        is_cpt=np.array([link.phase == "cpt" for link in links]),
+        start=np.searchsorted(run, np.arange(len(runs))),
         run=run,
         step=step,
-        features=columns,
+        features={name: np.concatenate([part[name] for part in by_run], axis=-1) for name in by_run[0]},
         peak=peak,
     )
+
+
+def _positions(names: pd.Series, runs: Sequence[str]) -> IntArray:
+    position = {name: index for index, name in enumerate(runs)}
+    codes, present = pd.factorize(names)
+    return np.array([position[str(name)] for name in present], dtype=np.int64)[codes]
+
+
+def _schedule_key(curves: Curves, run: str) -> Hashable:
+    """Equal for runs that differ in replay alone: a plan has many of them, and their areas are computed once."""
+    link = curves.links[run]
+    step, rate = curves.listed_rates[run]
+    return link.phase, link.parent, link.parent_step, step.tobytes(), rate.tobytes()
 
 
 def at_memory(design: Design, memory: Array) -> dict[str, Array]:
@@ -137,7 +155,7 @@ def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:
     return list(ordered)
 
 
-def _run_features(curves: Curves, run: str, steps: IntArray, peak: float) -> dict[str, FloatArray]:
+def _schedule_features(curves: Curves, run: str, steps: IntArray, peak: float) -> dict[str, FloatArray]:
     parts = lineage(curves, run)
     area = areas(parts, steps, MEMORIES)
     elapsed = sum(part.learning_rate.size for part in parts[:-1] if part.phase == "pt")
@@ -153,7 +171,6 @@ def _run_features(curves: Curves, run: str, steps: IntArray, peak: float) -> dic
         "annealing_area_pt": (area.annealing_pt / (MEMORIES * peak)).T,
         "annealing_area_cpt": (annealing_cpt / (MEMORIES * peak)).T,
         "jump_area_cpt": (jump / (MEMORIES * peak)).T,
-        "replay_ratio": np.full(steps.size, _replay_ratio(curves, run)),
         "relative_learning_rate": area.learning_rate / peak,
         "elapsed": elapsed + (steps if parts[-1].phase == "pt" else 0 * steps).astype(np.float64),
     }
@@ -165,9 +182,9 @@ def _steps_before(parts: list[Segment]) -> int:
 
 def _replay_ratio(curves: Curves, run: str) -> float:
     """Share of D_pt in the run's data: 1 in PT, where all of it is D_pt."""
-    replay = float(curves.runs["replay"].to_dict()[run])
-    if curves.runs.loc[run, "phase"] == "pt":
+    link = curves.links[run]
+    if link.phase == "pt":
         return 1.0
-    if np.isnan(replay):
+    if np.isnan(link.replay):
         raise DataError(f"run {run!r} is a CPT run without a replay ratio: give it one in [0, 1] in runs.csv")
-    return replay
+    return link.replay

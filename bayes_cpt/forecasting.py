@@ -16,7 +16,7 @@ from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design
 from bayes_cpt.inference import Fit, in_chunks, parameters_of
-from bayes_cpt.likelihood import Evaluation, Model, evaluate
+from bayes_cpt.likelihood import Model, discrepancy, evaluate
 from bayes_cpt.observations import check_runs
 from bayes_cpt.plans import Plan, family, resolve
 from bayes_cpt.score import LEVELS
@@ -24,6 +24,8 @@ from bayes_cpt.score import LEVELS
 type Part = Literal["parameters", "discrepancy", "noise"]
 
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
+NODES_AT_A_TIME = 1_000
+"""Points of planned runs worked on together."""
 POINTS_AT_A_TIME = 100_000
 """Draws x points worked on at a time, to bound memory."""
 
@@ -184,21 +186,44 @@ def _curves(
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
+    for runs in _batches(wanted):
+        starts = pd.DataFrame({"run": [_transfer_run(everyone, run) or run for run in runs], "step": 0})
+        points = [pd.DataFrame({"run": run, "step": wanted[run]}) for run in runs]
+        static = design(everyone, pd.concat([*points, starts]), peak)
+        by_domain = [
+            _losses(
+                model,
+                static,
+                parameters[domain],
+                _effects(fit, known, static, domain, parameters[domain], seed=seed) if "discrepancy" in include else {},
+            )
+            for domain, model in fit.models.items()
+        ]
+        for run, here, start in zip(runs, points, static.nodes(starts), strict=True):
+            chosen = static.nodes(here)
+            loss = [
+                values[:, chosen] + _fresh(np.sqrt(noise[:, chosen]), seed, f"noise {run} {domain}")
+                if "noise" in include
+                else values[:, chosen]
+                for domain, (values, noise) in zip(fit.domains, by_domain, strict=True)
+            ]
+            at_start = np.stack([values[:, start] for values, _noise in by_domain], axis=1)
+            is_cpt = _transfer_run(everyone, run) is not None
+            yield Curve(run, wanted[run], np.stack(loss, axis=1), at_start if is_cpt else np.full_like(at_start, np.nan))
+
+
+def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
+    """Group runs, so that each group has about ``NODES_AT_A_TIME`` points."""
+    batch: list[str] = []
+    points = 0
     for run, steps in wanted.items():
-        transfer = _transfer_run(everyone, run)
-        points = pd.DataFrame({"run": run, "step": steps})
-        start = pd.DataFrame({"run": [transfer or run], "step": [0]})
-        static = design(everyone, pd.concat([points, start]), peak)
-        chosen, at_transfer = static.nodes(points), static.nodes(start)[0]
-        losses, transfers = [], []
-        for domain, model in fit.models.items():
-            effects = _effects(fit, known, static, domain, parameters[domain], seed=seed)
-            values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
-            at_start = values[:, at_transfer]
-            transfers.append(at_start if transfer else np.full_like(at_start, np.nan))
-            spread = np.sqrt(noise[:, chosen]) * ("noise" in include)
-            losses.append(values[:, chosen] + _fresh(spread, seed, f"noise {run} {domain}"))
-        yield Curve(run, steps, np.stack(losses, axis=1), np.stack(transfers, axis=1))
+        batch.append(run)
+        points += len(steps)
+        if points >= NODES_AT_A_TIME:
+            yield batch
+            batch, points = [], 0
+    if batch:
+        yield batch
 
 
 def _averaged(parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
@@ -221,16 +246,9 @@ def _losses(
         in_chunks(parameters, size), in_chunks({"": parameters["memory"], **effects}, size), strict=True
     ):
         evaluation = evaluate(model, static, piece)
-        losses.append(evaluation.terms.loss + _discrepancy(evaluation, here))
+        losses.append(evaluation.law + discrepancy(evaluation, {name: here[name] for name in effects}))
         noise.append(evaluation.noise_variance)
     return np.concatenate(losses), np.concatenate(noise)
-
-
-def _discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> FloatArray:
-    parts = [
-        (effects[name][:, None] @ columns)[:, 0] for name, columns in evaluation.columns.items() if name in effects
-    ]
-    return sum(parts, np.zeros(()))
 
 
 type Effects = dict[tuple[str, str | int, str], FloatArray]
@@ -275,18 +293,18 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
     posterior = fit.posterior
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     steps = np.unique(np.concatenate([curve.steps for curve in curves]))
-    loss = np.full((*shape, len(curves), len(fit.domains), len(steps)), np.nan)
+    loss = np.full((shape[0] * shape[1], len(curves), len(fit.domains), len(steps)), np.nan)
     rates = np.full((len(curves), len(steps)), np.nan)
     for index, curve in enumerate(curves):
         places = np.searchsorted(steps, curve.steps)
-        loss[:, :, index, :, places] = np.moveaxis(curve.loss.reshape(*shape, *curve.loss.shape[1:]), -1, 0)
+        loss[:, index][..., places] = curve.loss
         rates[index, places] = learning_rates(planned, curve.run)[np.maximum(curve.steps - 1, 0)]
     transfer = np.stack([curve.transfer_loss for curve in curves], axis=1)
     names = [curve.run for curve in curves]
     runs = planned.runs.loc[names]
     return xr.Dataset(
         {
-            "loss": (("chain", "draw", "run", "domain", "step"), loss),
+            "loss": (("chain", "draw", "run", "domain", "step"), loss.reshape(*shape, *loss.shape[1:])),
             "transfer_loss": (("chain", "draw", "run", "domain"), transfer.reshape(*shape, *transfer.shape[1:])),
             "learning_rate": (("run", "step"), rates),
         },

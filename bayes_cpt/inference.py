@@ -19,7 +19,7 @@ from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.errors import FitFileError
 from bayes_cpt.files import replacing
 from bayes_cpt.laws import Reference
-from bayes_cpt.likelihood import Model, effects_given_losses, evaluate
+from bayes_cpt.likelihood import Model, effect_columns, effects_given_losses, evaluate
 from bayes_cpt.model import build, domain_models
 from bayes_cpt.observations import Observations, observe
 from bayes_cpt.sampling import compile_density, sample_posterior
@@ -194,14 +194,7 @@ def _with_effects(
     by_domain: dict[str, dict[str, FloatArray]] = {}
     for domain, model in models.items():
         pieces = [
-            effects_given_losses(
-                evaluate(model, observations.design, piece),
-                {name: piece[f"{name}_scale"] for name in model.components},
-                observations.nodes[domain],
-                observations.losses[domain],
-                random,
-            )
-            for piece in in_chunks(parameters_of(posterior, domain))
+            _effects(model, observations, piece, random) for piece in in_chunks(parameters_of(posterior, domain))
         ]
         by_domain[domain] = {name: np.concatenate([piece[name] for piece in pieces]) for name in model.components}
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
@@ -211,6 +204,20 @@ def _with_effects(
         posterior[f"effect_{name}"] = (("chain", "draw", "domain", dimension), values)
         posterior = posterior.assign_coords({dimension: labels})
     return posterior
+
+
+def _effects(
+    model: Model, observations: Observations, parameters: Mapping[str, FloatArray], random: np.random.Generator
+) -> dict[str, FloatArray]:
+    evaluation = evaluate(model, observations.design, parameters)
+    nodes = observations.nodes[model.domain]
+    return effects_given_losses(
+        {name: columns[..., nodes] for name, columns in effect_columns(model, evaluation).items()},
+        {name: parameters[f"{name}_scale"] for name in model.components},
+        evaluation.noise_variance[:, nodes],
+        observations.losses[model.domain] - evaluation.law[:, nodes],
+        random,
+    )
 
 
 def _observed(observations: Observations) -> xr.Dataset:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.areas import FloatArray
 from bayes_cpt.discrepancy import COMPONENTS, Nodes, noise_variance
 from bayes_cpt.features import Design, at_memory
-from bayes_cpt.laws import Array, Law, Reference, Terms
+from bayes_cpt.laws import Array, Law, Reference
 
 
 class Model(NamedTuple):
@@ -40,21 +40,23 @@ class Model(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A domain's losses at the nodes of a design: terms of the law, effects' columns and noise.
+    """A domain's losses at the nodes of a design.
 
     Parameters
     ----------
-    terms
-        (..., nodes) each.
-    columns
-        By component, (..., effects, nodes), for effects of unit scale.
+    nodes
+        The terms of the law, (..., nodes) each, and what else the discrepancy is made of.
     noise_variance
         (..., nodes).
     """
 
-    terms: Terms
-    columns: Mapping[str, Array]
+    nodes: Nodes
     noise_variance: Array
+
+    @property
+    def law(self) -> Array:
+        """What the law says, (..., nodes)."""
+        return self.nodes.terms.loss
 
 
 def coefficients(model: Model, parameters: Mapping[str, Array]) -> dict[str, Array]:
@@ -83,26 +85,38 @@ def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> E
         parameters["noise_learning_rate"],
         parameters.get("noise_shift", np.zeros(())),
     )
-    return Evaluation(terms, {name: COMPONENTS[name].columns(nodes) for name in model.components}, variance)
+    return Evaluation(nodes, variance)
+
+
+def effect_columns(model: Model, evaluation: Evaluation) -> dict[str, Array]:
+    """Return, by component, what effects of size 1 do: (..., effects, nodes)."""
+    return {name: COMPONENTS[name].columns(evaluation.nodes) for name in model.components}
+
+
+def discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> Array:
+    """Return what the effects (..., effects), by component, do together: (..., nodes)."""
+    return sum((COMPONENTS[name].total(evaluation.nodes, values) for name, values in effects.items()), np.zeros(()))
 
 
 def effects_given_losses(
-    evaluation: Evaluation,
+    columns: Mapping[str, FloatArray],
     scales: Mapping[str, FloatArray],
-    nodes: IntArray,
-    losses: FloatArray,
+    variance: FloatArray,
+    residual: FloatArray,
     random: np.random.Generator,
 ) -> dict[str, FloatArray]:
     """Draw the effects given parameters and measured losses, one draw a draw of the parameters.
 
     Parameters
     ----------
-    evaluation
-        At the design's nodes; arrays lead with (draws,).
+    columns
+        By component, (draws, effects, points) or without draws: what effects of size 1 do at the measured points.
     scales
-        By component, (draws,).
-    nodes, losses
-        (points,) What was measured where.
+        By component, (draws,): their standard deviation.
+    variance
+        (draws, points) Of the noise.
+    residual
+        (draws, points) Losses less the law.
     random
         Source of randomness.
 
@@ -111,16 +125,15 @@ def effects_given_losses(
     dict
         By component, (draws, effects), in units of the columns.
     """
-    if not evaluation.columns:
+    if not columns:
         return {}
-    draws = evaluation.noise_variance.shape[0]
+    draws = len(residual)
     parts = {
-        name: np.broadcast_to(columns, (draws, *columns.shape[-2:]))[..., nodes] * scales[name][:, None, None]
-        for name, columns in evaluation.columns.items()
+        name: np.broadcast_to(values, (draws, *values.shape[-2:])) * scales[name][:, None, None]
+        for name, values in columns.items()
     }
     scaled = np.concatenate(list(parts.values()), axis=1)
-    weighted = scaled / evaluation.noise_variance[:, None, nodes]
-    residual = losses - evaluation.terms.loss[:, nodes]
+    weighted = scaled / variance[:, None]
     lower = np.linalg.cholesky(np.eye(scaled.shape[1]) + weighted @ np.swapaxes(scaled, 1, 2))
     projected = np.linalg.solve(lower, weighted @ residual[..., None])
     noise = random.standard_normal(projected.shape)

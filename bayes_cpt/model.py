@@ -8,7 +8,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from bayes_cpt.gaussian import marginal_log_likelihood
-from bayes_cpt.likelihood import Evaluation, Model, coefficients, evaluate
+from bayes_cpt.laws import Array
+from bayes_cpt.likelihood import Model, coefficients, effect_columns, evaluate
 from bayes_cpt.observations import EXTRAPOLATION, Observations
 from bayes_cpt.specs import FAMILIES, Prior, Spec
 
@@ -81,9 +82,9 @@ def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[st
     measured[nodes], losses[nodes] = 1.0, observations.losses[fixed.domain]
     pm.CustomDist(
         f"loss_{fixed.domain}",
-        evaluation.terms.loss,
+        evaluation.law,
         evaluation.noise_variance,
-        _scaled_columns(evaluation, parameters, len(static.run)),
+        _scaled_columns(effect_columns(fixed, evaluation), parameters, len(static.run)),
         pm.Data(f"measured_{fixed.domain}", measured),
         logp=marginal_log_likelihood,
         signature="(n),(n),(k,n),(n)->(n)",
@@ -91,6 +92,8 @@ def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[st
     )
 
 
-def _scaled_columns(evaluation: Evaluation, parameters: Mapping[str, TensorVariable], count: int) -> TensorVariable:
-    parts = [pt.as_tensor(columns) * parameters[f"{name}_scale"] for name, columns in evaluation.columns.items()]
+def _scaled_columns(
+    columns: Mapping[str, Array], parameters: Mapping[str, TensorVariable], count: int
+) -> TensorVariable:
+    parts = [pt.as_tensor(values) * parameters[f"{name}_scale"] for name, values in columns.items()]
     return pt.as_tensor(pt.concatenate(parts, axis=0) if parts else np.zeros((0, count)))

@@ -24,7 +24,7 @@ from bayes_cpt.discrepancy import (
 from bayes_cpt.features import Design, at_memory, design
 from bayes_cpt.gaussian import marginal_log_likelihood
 from bayes_cpt.laws import Terms, law
-from bayes_cpt.likelihood import Evaluation, effects_given_losses
+from bayes_cpt.likelihood import effects_given_losses
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5}
@@ -132,25 +132,31 @@ def test_effects_given_losses_are_those_of_the_dense_gaussian():
     random = np.random.default_rng(3)
     draws, points = 40_000, np.array([4, 0, 2, 3])
     columns = {"annealing": random.normal(size=(2, 5)), "shift": random.normal(size=(1, 5))}
+    columns = {name: values[:, points] for name, values in columns.items()}
     scales = {"annealing": np.full(draws, 0.7), "shift": np.full(draws, 1.3)}
-    variance, mean = random.uniform(0.2, 0.6, 5), random.normal(size=5)
-    losses = mean[points] + random.normal(size=4)
-    terms = Terms(np.tile(mean, (draws, 1)), 0.0, 0.0)
-    evaluation = Evaluation(terms, columns, np.tile(variance, (draws, 1)))
-    found = effects_given_losses(evaluation, scales, points, losses, np.random.default_rng(4))
+    variance, residual = random.uniform(0.2, 0.6, 4), random.normal(size=4)
+    found = effects_given_losses(
+        columns, scales, np.tile(variance, (draws, 1)), np.tile(residual, (draws, 1)), np.random.default_rng(4)
+    )
 
-    stacked = np.concatenate(list(columns.values()))[:, points]
+    stacked = np.concatenate(list(columns.values()))
     prior = np.diag([0.7**2, 0.7**2, 1.3**2])
-    gain = prior @ stacked @ np.linalg.inv(stacked.T @ prior @ stacked + np.diag(variance[points]))
+    gain = prior @ stacked @ np.linalg.inv(stacked.T @ prior @ stacked + np.diag(variance))
     effects = np.concatenate([found["annealing"], found["shift"]], axis=1)
     assert found["annealing"].shape == (draws, 2)
-    np.testing.assert_allclose(effects.mean(axis=0), gain @ (losses - mean[points]), atol=0.02)
+    np.testing.assert_allclose(effects.mean(axis=0), gain @ residual, atol=0.02)
     np.testing.assert_allclose(np.cov(effects.T), prior - gain @ stacked.T @ prior, atol=0.02)
 
 
 def test_a_model_without_discrepancy_has_no_effects():
-    evaluation = Evaluation(Terms(np.zeros((2, 3)), 0.0, 0.0), {}, np.ones((2, 3)))
-    assert effects_given_losses(evaluation, {}, np.array([0]), np.zeros(1), np.random.default_rng(1)) == {}
+    assert effects_given_losses({}, {}, np.ones((2, 1)), np.zeros((2, 1)), np.random.default_rng(1)) == {}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_what_effects_do_together_is_the_sum_of_what_each_does(nodes: Nodes, component: str):
+    columns = COMPONENTS[component].columns(nodes)
+    effects = np.random.default_rng(1).standard_normal((3, columns.shape[-2]))
+    np.testing.assert_allclose(COMPONENTS[component].total(nodes, effects), effects @ columns, atol=1e-12)
 
 
 # losses, mean, variance, columns, measured
