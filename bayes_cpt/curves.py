@@ -86,7 +86,9 @@ class Curves:
         """What each run goes on from, looked up once for the same reason."""
         columns = (self.runs[name].to_numpy(object) for name in Link._fields)
         return {
-            str(run): Link(phase, None if pd.isna(parent) else str(parent), 0 if pd.isna(step) else int(step), float(share))
+            str(run): Link(
+                phase, None if pd.isna(parent) else str(parent), 0 if pd.isna(step) else int(step), float(share)
+            )
             for run, phase, parent, step, share in zip(self.runs.index, *columns, strict=True)
         }
 

@@ -202,18 +202,18 @@ def _root(design: Design) -> FloatArray:
 def smooth_modes(place: FloatArray, lower: float, upper: float) -> FloatArray:
     """Leading modes (modes, nodes) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
 
-    Constant beyond ``lower`` and ``upper``. Modes are those of the process on a grid, carried to other places by its
-    covariance (Nystrom), so that independent standard normal effects give the process.
+    Constant beyond ``lower`` and ``upper``. Modes are those of the process on a grid, interpolated, so that independent
+    standard normal effects give the process.
     """
     grid, modes = _grid_modes(lower, upper)
-    return modes.T @ _matern(grid[:, None] - np.clip(place, lower, upper))
+    return np.array([np.interp(place, grid, mode) for mode in modes])
 
 
 @cache
 def _grid_modes(lower: float, upper: float) -> tuple[FloatArray, FloatArray]:
     grid = np.linspace(lower, upper, 120)
     values, vectors = np.linalg.eigh(_matern(grid[:, None] - grid))
-    return grid, vectors[:, -SMOOTH_MODES:] / np.sqrt(values[-SMOOTH_MODES:])
+    return grid, (vectors[:, -SMOOTH_MODES:] * np.sqrt(values[-SMOOTH_MODES:])).T
 
 
 def _matern(distance: FloatArray) -> FloatArray:

@@ -1,6 +1,8 @@
 """Posterior predictive curves of planned runs, as labelled draws and as a table."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -9,6 +11,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.curves import Curves, ancestors, end_step, learning_rates
@@ -26,7 +29,7 @@ type Part = Literal["parameters", "discrepancy", "noise"]
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
 NODES_AT_A_TIME = 1_000
 """Points of planned runs worked on together."""
-POINTS_AT_A_TIME = 100_000
+POINTS_AT_A_TIME = 200_000
 """Draws x points worked on at a time, to bound memory."""
 
 
@@ -88,8 +91,7 @@ def forecast(
     _check_parts(include)
     check_runs(family(planned, fit.curves), fit.spec.law)
     wanted = _wanted(planned, steps, every)
-    curves = list(_curves(fit, planned, wanted, include, seed))
-    return _dataset(fit, planned, curves)
+    return _dataset(fit, planned, _curves(fit, planned, wanted, include, seed))
 
 
 def _thinned(fit: Fit, draws: int) -> Fit:
@@ -102,26 +104,26 @@ def _thinned(fit: Fit, draws: int) -> Fit:
 
 def table(draws: xr.Dataset) -> pd.DataFrame:
     """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss."""
-    rows = []
-    for run in draws["run"].to_numpy():
-        here = draws["loss"].sel(run=run).transpose("domain", "step", "chain", "draw").to_numpy()
-        values = here.reshape(*here.shape[:2], -1)
-        kept = ~np.isnan(values[0, :, 0])
-        values = values[:, kept]
-        quantiles = np.quantile(values, list(LEVELS.values()), axis=-1)
-        for index, domain in enumerate(draws["domain"].to_numpy()):
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "run": run,
-                        "domain": domain,
-                        "step": draws["step"].to_numpy()[kept],
-                        "mean": values[index].mean(axis=-1),
-                        **dict(zip(LEVELS, quantiles[:, index], strict=True)),
-                    }
-                )
-            )
-    return pd.concat(rows, ignore_index=True)
+    steps, domains = draws["step"].to_numpy(), draws["domain"].to_numpy()
+    losses = draws["loss"].transpose("run", "domain", "step", "chain", "draw").to_numpy()
+
+    def of_run(run: str, values: FloatArray) -> pd.DataFrame:
+        kept = ~np.isnan(values[0, :, 0, 0])
+        # sorted first, the quantiles are found in half the time
+        ordered = np.sort(values[:, kept].reshape(len(domains), kept.sum(), -1), axis=-1)
+        quantiles = np.quantile(ordered, list(LEVELS.values()), axis=-1).reshape(len(LEVELS), -1)
+        return pd.DataFrame(
+            {
+                "run": run,
+                "domain": np.repeat(domains, kept.sum()),
+                "step": np.tile(steps[kept], len(domains)),
+                "mean": ordered.mean(axis=-1).ravel(),
+                **dict(zip(LEVELS, quantiles, strict=True)),
+            }
+        )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return pd.concat(pool.map(of_run, draws["run"].to_numpy(), losses), ignore_index=True)
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
@@ -179,37 +181,39 @@ def _grid(end: int, every: int | None) -> IntArray:
 
 def _curves(
     fit: Fit, planned: Curves, wanted: Mapping[str, IntArray], include: Sequence[Part], seed: int
-) -> Iterator[Curve]:
+) -> list[Curve]:
     everyone = family(planned, fit.curves)
     peak = next(iter(fit.models.values())).reference.learning_rate
     known = _found_effects(fit)
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
-    for runs in _batches(wanted):
+
+    def of_batch(runs: list[str]) -> list[Curve]:
         starts = pd.DataFrame({"run": [_transfer_run(everyone, run) or run for run in runs], "step": 0})
         points = [pd.DataFrame({"run": run, "step": wanted[run]}) for run in runs]
         static = design(everyone, pd.concat([*points, starts]), peak)
-        by_domain = [
-            _losses(
-                model,
-                static,
-                parameters[domain],
-                _effects(fit, known, static, domain, parameters[domain], seed=seed) if "discrepancy" in include else {},
-            )
-            for domain, model in fit.models.items()
-        ]
-        for run, here, start in zip(runs, points, static.nodes(starts), strict=True):
+        found = []
+        for domain, model in fit.models.items():
+            effects = _effects(fit, known, static, domain, parameters[domain], seed=seed)
+            found.append(_losses(model, static, parameters[domain], effects if "discrepancy" in include else {}))
+        at_start = np.stack([values[:, static.nodes(starts)] for values, _noise in found], axis=1)
+        curves = []
+        for index, (run, here) in enumerate(zip(runs, points, strict=True)):
             chosen = static.nodes(here)
-            loss = [
+            noisy = [
                 values[:, chosen] + _fresh(np.sqrt(noise[:, chosen]), seed, f"noise {run} {domain}")
                 if "noise" in include
                 else values[:, chosen]
-                for domain, (values, noise) in zip(fit.domains, by_domain, strict=True)
+                for domain, (values, noise) in zip(fit.domains, found, strict=True)
             ]
-            at_start = np.stack([values[:, start] for values, _noise in by_domain], axis=1)
-            is_cpt = _transfer_run(everyone, run) is not None
-            yield Curve(run, wanted[run], np.stack(loss, axis=1), at_start if is_cpt else np.full_like(at_start, np.nan))
+            transfer = at_start[..., index] if _transfer_run(everyone, run) else np.full(at_start.shape[:2], np.nan)
+            curves.append(Curve(run, wanted[run], np.stack(noisy, axis=1), transfer))
+        return curves
+
+    # NumPy works outside Python's lock; the threads of its linear algebra would only get in the way of these
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [curve for curves in pool.map(of_batch, _batches(wanted)) for curve in curves]
 
 
 def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
@@ -293,10 +297,12 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
     posterior = fit.posterior
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     steps = np.unique(np.concatenate([curve.steps for curve in curves]))
-    loss = np.full((shape[0] * shape[1], len(curves), len(fit.domains), len(steps)), np.nan)
+    loss = np.empty((shape[0] * shape[1], len(curves), len(fit.domains), len(steps)))
     rates = np.full((len(curves), len(steps)), np.nan)
     for index, curve in enumerate(curves):
         places = np.searchsorted(steps, curve.steps)
+        if len(places) < len(steps):
+            loss[:, index] = np.nan
         loss[:, index][..., places] = curve.loss
         rates[index, places] = learning_rates(planned, curve.run)[np.maximum(curve.steps - 1, 0)]
     transfer = np.stack([curve.transfer_loss for curve in curves], axis=1)

@@ -193,9 +193,7 @@ def _with_effects(
     random = np.random.default_rng([seed, 1])
     by_domain: dict[str, dict[str, FloatArray]] = {}
     for domain, model in models.items():
-        pieces = [
-            _effects(model, observations, piece, random) for piece in in_chunks(parameters_of(posterior, domain))
-        ]
+        pieces = [_effects(model, observations, piece, random) for piece in in_chunks(parameters_of(posterior, domain))]
         by_domain[domain] = {name: np.concatenate([piece[name] for piece in pieces]) for name in model.components}
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     for name in next(iter(models.values())).components:
