@@ -3,10 +3,11 @@
 The loss of a run is law + discrepancy + noise. The discrepancy is a sum of Gaussian effects, each of which multiplies
 a column that is zero where the effect has had nothing to act on:
 
-- ``smooth``: the law's own misfit over log forward area, common to all runs (Matern-3/2, by its leading modes);
+- ``smooth``: the law's own misfit over log forward area, common to all runs (Matern-3/2, by its leading modes), and
+  a slope that is 0 on the data and opens the band beyond them;
 - ``offset``: a run from scratch as a whole sits a little above or below the law;
 - ``transient``: its early misfit, which fades with the steps;
-- ``annealing``: a run's annealing is a little larger or smaller than the law's;
+- ``annealing``: a run's annealing is a little larger or smaller than the law's, the more so beyond the data;
 - ``shift``: the same of its distribution shift.
 
 A child inherits what its parent had gathered at the branch, and its own effects act on what comes after it: so its
@@ -29,6 +30,8 @@ from bayes_cpt.laws import Array, Terms
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""
 SMOOTH_MODES = 10
+OPENING = 1.5
+"""By how much of its own size the law's misfit may grow with each e-fold of forward area beyond the data."""
 
 
 class Nodes(NamedTuple):
@@ -41,7 +44,7 @@ class Nodes(NamedTuple):
     terms
         The law's terms at the nodes.
     log_forward_area
-        (nodes,) Log of the forward area over the reference.
+        (nodes,) Log of the forward area over the reference, which is the largest in the data: above 0 lies beyond it.
     log_forward_area_range
         Over which the smooth process is defined; it stays constant beyond.
     transient_memory
@@ -75,7 +78,12 @@ class Component(NamedTuple):
 
 
 def _smooth_columns(nodes: Nodes) -> Array:
-    return smooth_modes(nodes.log_forward_area, *nodes.log_forward_area_range)
+    modes = smooth_modes(nodes.log_forward_area, *nodes.log_forward_area_range)
+    return np.concatenate([modes, OPENING * _beyond_data(nodes)[None]])
+
+
+def _beyond_data(nodes: Nodes) -> FloatArray:
+    return np.maximum(nodes.log_forward_area, 0.0)
 
 
 def _offset_columns(nodes: Nodes) -> Array:
@@ -88,7 +96,11 @@ def _transient_columns(nodes: Nodes) -> Array:
 
 
 def _annealing_columns(nodes: Nodes) -> Array:
-    return _inherited_columns(nodes.design, nodes.terms.annealing)
+    return _inherited_columns(nodes.design, _opening_annealing(nodes))
+
+
+def _opening_annealing(nodes: Nodes) -> Array:
+    return nodes.terms.annealing * (1 + OPENING * _beyond_data(nodes))
 
 
 def _shift_columns(nodes: Nodes) -> Array:
@@ -109,7 +121,7 @@ def _transient_total(nodes: Nodes, effects: Array) -> Array:
 
 
 def _annealing_total(nodes: Nodes, effects: Array) -> Array:
-    return _inherited_total(nodes.design, nodes.terms.annealing, effects)
+    return _inherited_total(nodes.design, _opening_annealing(nodes), effects)
 
 
 def _shift_total(nodes: Nodes, effects: Array) -> Array:
@@ -148,7 +160,7 @@ COMPONENTS: Mapping[str, Component] = MappingProxyType(
 def effect_labels(component: str, design: Design) -> list[str] | list[int]:
     """Return what a component's effects belong to: runs by name, or modes by number."""
     runs = COMPONENTS[component].runs
-    return list(range(SMOOTH_MODES)) if runs is None else [design.runs[index] for index in runs(design)]
+    return list(range(SMOOTH_MODES + 1)) if runs is None else [design.runs[index] for index in runs(design)]
 
 
 def effect_dimension(component: str) -> str:

@@ -168,12 +168,26 @@ def _schedule_features(curves: Curves, run: str, steps: IntArray, peak: float) -
         # S1^-alpha has no value at 0: a run from scratch is read as if it had had one step at the peak
         "forward_area_pt": np.maximum(area.forward_pt, peak),
         "forward_area_cpt": area.forward_cpt,
+        "mean_learning_rate_cpt": _mean_learning_rate(parts, steps, peak),
         "annealing_area_pt": (area.annealing_pt / (MEMORIES * peak)).T,
         "annealing_area_cpt": (annealing_cpt / (MEMORIES * peak)).T,
         "jump_area_cpt": (jump / (MEMORIES * peak)).T,
         "relative_learning_rate": area.learning_rate / peak,
         "elapsed": elapsed + (steps if parts[-1].phase == "pt" else 0 * steps).astype(np.float64),
     }
+
+
+def _mean_learning_rate(parts: list[Segment], steps: IntArray, peak: float) -> FloatArray:
+    """Mean relative LR of CPT so far, weighted by the LR itself; 1 before its first step.
+
+    A millionth keeps it above 0 where the LR is 0 from the start.
+    """
+    rates = [part.learning_rate for part in parts if part.phase == "cpt"]
+    if not rates:
+        return np.ones(steps.size)
+    used = np.concatenate([[0.0], *rates]) / peak
+    forward, squared = np.cumsum(used) + 1e-6, np.cumsum(used**2) + 1e-6
+    return (squared / forward)[steps + sum(rate.size for rate in rates[:-1])]
 
 
 def _steps_before(parts: list[Segment]) -> int:

@@ -29,6 +29,8 @@ type Part = Literal["parameters", "discrepancy", "noise"]
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
 NODES_AT_A_TIME = 1_000
 """Points of planned runs worked on together."""
+ANCHOR_LENGTH = 0.03
+"""Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
 POINTS_AT_A_TIME = 200_000
 """Draws x points worked on at a time, to bound memory."""
 
@@ -185,6 +187,7 @@ def _curves(
     everyone = family(planned, fit.curves)
     peak = next(iter(fit.models.values())).reference.learning_rate
     known = _found_effects(fit)
+    measured = _checkpoint_losses(fit.curves) if "discrepancy" in include else {}
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
@@ -193,23 +196,29 @@ def _curves(
         starts = pd.DataFrame({"run": [_transfer_run(everyone, run) or run for run in runs], "step": 0})
         points = [pd.DataFrame({"run": run, "step": wanted[run]}) for run in runs]
         static = design(everyone, pd.concat([*points, starts]), peak)
-        found = []
+        chosen = [static.nodes(here) for here in points]
+        loss: list[list[FloatArray]] = [[] for _run in runs]
+        transfer: list[list[FloatArray]] = [[] for _run in runs]
         for domain, model in fit.models.items():
             effects = _effects(fit, known, static, domain, parameters[domain], seed=seed)
-            found.append(_losses(model, static, parameters[domain], effects if "discrepancy" in include else {}))
-        at_start = np.stack([values[:, static.nodes(starts)] for values, _noise in found], axis=1)
-        curves = []
-        for index, (run, here) in enumerate(zip(runs, points, strict=True)):
-            chosen = static.nodes(here)
-            noisy = [
-                values[:, chosen] + _fresh(np.sqrt(noise[:, chosen]), seed, f"noise {run} {domain}")
-                if "noise" in include
-                else values[:, chosen]
-                for domain, (values, noise) in zip(fit.domains, found, strict=True)
-            ]
-            transfer = at_start[..., index] if _transfer_run(everyone, run) else np.full(at_start.shape[:2], np.nan)
-            curves.append(Curve(run, wanted[run], np.stack(noisy, axis=1), transfer))
-        return curves
+            values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
+            for index, (run, nodes, start) in enumerate(zip(runs, chosen, static.nodes(starts), strict=True)):
+                link = everyone.links[starts["run"][index]]
+                at_start = values[:, start]
+                known_loss = measured.get((link.parent, link.parent_step, domain))
+                if known_loss is not None and link.phase == "cpt":
+                    fading = np.exp(
+                        -static.features["forward_area_cpt"] / (ANCHOR_LENGTH * model.reference.forward_area_cpt)
+                    )
+                    values[:, nodes] += (known_loss - at_start)[:, None] * fading[nodes]
+                    at_start = np.full_like(at_start, known_loss)
+                spread = np.sqrt(noise[:, nodes]) * ("noise" in include)
+                loss[index].append(values[:, nodes] + _fresh(spread, seed, f"noise {run} {domain}"))
+                transfer[index].append(at_start if link.phase == "cpt" else np.full_like(at_start, np.nan))
+        return [
+            Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
+            for index, run in enumerate(runs)
+        ]
 
     # NumPy works outside Python's lock; the threads of its linear algebra would only get in the way of these
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -228,6 +237,17 @@ def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
             batch, points = [], 0
     if batch:
         yield batch
+
+
+def _checkpoint_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
+    """Return the measured loss of each checkpoint (run, step) by domain: its own, or at step 0 of what starts there."""
+    losses = curves.losses
+    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
+    found: dict[tuple[str | None, int, str], float] = {}
+    for run, step, domain, loss in rows:
+        link = curves.links[run]
+        found.setdefault((link.parent, link.parent_step, domain) if step == 0 else (run, step, domain), float(loss))
+    return found
 
 
 def _averaged(parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

@@ -142,15 +142,54 @@ def replay_exponential_cpt(
     return terms._replace(shift=terms.shift * np.expm1(a2 * (1 - replay_ratio)))
 
 
-def replay_own_share_pt(replay_ratio: Array, replay_scale: Array, replay_exponent: Array, **rest: Array) -> Terms:
-    """Eq. 4 on D_pt with the shift times ``own_share_multiplier_pt``; B is the amplitude without replay."""
-    terms = cpt_law(**rest)
+def shift_speed_under(
+    replay_ratio: Array, mean_learning_rate_cpt: Array, E: Array, replay_slowing: Array, rate_exponent: Array
+) -> Array:
+    """Speed of the shift, ``E r_cpt^replay_slowing (mean LR of CPT)^rate_exponent``.
+
+    E without replay at the peak LR. A thousandth is added to r_cpt, so that there is a value at full replay.
+    """
+    new_data = np.log(1 - 0.999 * replay_ratio)
+    return E * np.exp(replay_slowing * new_data + rate_exponent * np.log(mean_learning_rate_cpt))
+
+
+def replay_own_share_pt(
+    *,
+    replay_ratio: Array,
+    mean_learning_rate_cpt: Array,
+    replay_scale: Array,
+    replay_exponent: Array,
+    replay_slowing: Array,
+    rate_exponent: Array,
+    E: Array,
+    **rest: Array,
+) -> Terms:
+    """Eq. 4 on D_pt with the shift times ``own_share_multiplier_pt`` and its speed as ``shift_speed_under``.
+
+    B is the amplitude without replay.
+    """
+    speed = shift_speed_under(replay_ratio, mean_learning_rate_cpt, E, replay_slowing, rate_exponent)
+    terms = cpt_law(E=speed, **rest)
     return terms._replace(shift=terms.shift * own_share_multiplier_pt(replay_ratio, replay_scale, replay_exponent))
 
 
-def replay_own_share_cpt(replay_ratio: Array, replay_scale: Array, replay_exponent: Array, **rest: Array) -> Terms:
-    """Eq. 4 on D_cpt with the shift times ``own_share_multiplier_cpt``; B is the amplitude without replay."""
-    terms = cpt_law(**rest)
+def replay_own_share_cpt(
+    *,
+    replay_ratio: Array,
+    mean_learning_rate_cpt: Array,
+    replay_scale: Array,
+    replay_exponent: Array,
+    replay_slowing: Array,
+    rate_exponent: Array,
+    E: Array,
+    **rest: Array,
+) -> Terms:
+    """Eq. 4 on D_cpt with the shift times ``own_share_multiplier_cpt`` and its speed as ``shift_speed_under``.
+
+    B is the amplitude without replay.
+    """
+    speed = shift_speed_under(replay_ratio, mean_learning_rate_cpt, E, replay_slowing, rate_exponent)
+    terms = cpt_law(E=speed, **rest)
     return terms._replace(shift=terms.shift * own_share_multiplier_cpt(replay_ratio, replay_scale, replay_exponent))
 
 
@@ -304,10 +343,10 @@ class Law:
 _BASE = ("memory", "loss_at_reference", "reducible_at_reference", "alpha", "annealing_drop")
 _SHIFT = ("shift_at_reference", "shift_speed", "beta")
 _CPT = (*_BASE, "annealing_ratio", *_SHIFT)
-_OWN_SHARE = ("replay_scale", "replay_exponent")
+_OWN_SHARE = ("replay_scale", "replay_exponent", "replay_slowing", "rate_exponent")
 _PT_FEATURES = ("forward_area_pt", "annealing_area_pt")
 _CPT_FEATURES = (*_PT_FEATURES, "forward_area_cpt", "annealing_area_cpt")
-_OPEN_FEATURES = ("forward_area_cpt", "annealing_area_cpt", "jump_area_cpt", "replay_ratio")
+_OPEN_FEATURES = ("forward_area_cpt", "annealing_area_cpt", "jump_area_cpt", "replay_ratio", "mean_learning_rate_cpt")
 
 _REGISTRY = (
     Law(
@@ -331,7 +370,7 @@ _REGISTRY = (
         name="cpt-replay",
         equation="Eq. 4 with the shift times (f(r_pt) - f(1)) / (1 - f(1)) on pt, (1 - f(r_cpt)) / (1 - f(1)) on cpt, "
         "f(share) = (1 + share / replay_scale)^-replay_exponent",
-        features=(*_CPT_FEATURES, "replay_ratio"),
+        features=(*_CPT_FEATURES, "replay_ratio", "mean_learning_rate_cpt"),
         terms={"pt": replay_own_share_pt, "cpt": replay_own_share_cpt},
         coefficients=cpt_coefficients,
         parameters=(*_CPT, *_OWN_SHARE),

@@ -28,6 +28,8 @@ TARGET_ACCEPT = 0.9
 """Higher than usual: replay parameters trade off along a bend that long steps cut."""
 STARTS = 3
 """Points from which the mode is sought."""
+CLIMBS = 6
+"""Times that the climb to a mode is taken up again in coordinates whitened where it stood."""
 OVERDISPERSION = 1.5
 """Chains start this many posterior standard deviations around the mode."""
 
@@ -110,35 +112,51 @@ def whiten(density: Density, seed: int) -> Whitening:
     random = np.random.default_rng(seed)
     first = density.start.data
     starts = [first, *(first + random.uniform(-0.7, 0.7, first.shape) for _ in range(STARTS - 1))]
-    found = [
-        minimize(_negative, start, args=(density,), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-        for start in starts
-    ]
-    best = min(found, key=lambda result: result.fun)
-    if not np.isfinite(best.fun) or best.fun >= WORST:
+    found = [_climbed(density, start) for start in starts]
+    value, whitening = min(found, key=lambda pair: pair[0])
+    if value >= WORST:
         raise DataError("the model has no finite density at any start: check the losses and the priors")
-    precision = _precision(density, best.x)
-    unit = 1 / np.sqrt(np.maximum(np.diag(precision), 0.05))
-    values, vectors = np.linalg.eigh(precision * unit[:, None] * unit)
-    return Whitening(best.x, unit[:, None] * vectors / np.sqrt(np.maximum(values, 1e-3)))
+    return whitening
 
 
 WORST = 1e20
 """Stands for an infinite negative log density, so that the line search steps back from it."""
 
 
-def _negative(x: FloatArray, density: Density) -> tuple[float, FloatArray]:
-    value, gradient = density.evaluate(x)
+def _climbed(density: Density, start: FloatArray) -> tuple[float, Whitening]:
+    """Climb to a mode, in coordinates that are whitened anew on the way; return the negative log density there."""
+    value, whitening = np.inf, Whitening(start, np.eye(start.size))
+    for _ in range(CLIMBS):
+        before = value
+        result = minimize(
+            _negative, np.zeros_like(start), (density, whitening), jac=True, method="L-BFGS-B", options={"maxiter": 300}
+        )
+        value, centre = float(result.fun), whitening.centre + whitening.scale @ result.x
+        whitening = Whitening(centre, _scale(_precision(density, centre)))
+        if before - value < 0.01:
+            break
+    return value, whitening
+
+
+def _negative(z: FloatArray, density: Density, whitening: Whitening) -> tuple[float, FloatArray]:
+    value, gradient = density.evaluate(whitening.centre + whitening.scale @ z)
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
-        return WORST, np.zeros_like(x)
-    return -value, -gradient
+        return WORST, np.zeros_like(z)
+    return -value, -gradient @ whitening.scale
+
+
+def _scale(precision: FloatArray) -> FloatArray:
+    """Return a matrix whose product with its transpose is the inverse of the precision, held to sensible sizes."""
+    unit = 1 / np.sqrt(np.maximum(np.diag(precision), 0.05))
+    values, vectors = np.linalg.eigh(precision * unit[:, None] * unit)
+    return unit[:, None] * vectors / np.sqrt(np.maximum(values, 1e-3))
 
 
 def _precision(density: Density, x: FloatArray, step: float = 1e-4) -> FloatArray:
     """Return the negative second derivatives of the log density, by central differences of the gradient."""
     moves = step * np.eye(x.size)
     rows = [(density.evaluate(x - move)[1] - density.evaluate(x + move)[1]) / (2 * step) for move in moves]
-    matrix = np.array(rows)
+    matrix = np.nan_to_num(np.array(rows))
     return (matrix + matrix.T) / 2
 
 

@@ -27,7 +27,7 @@ from bayes_cpt.laws import Terms, law
 from bayes_cpt.likelihood import effects_given_losses
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
-OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5}
+OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
 BRANCHES = [("pt_decay", "pt_const", 80), ("cpt_r00", "pt_decay", 20), ("cpt_r50", "pt_decay", 20)]
 
 
@@ -87,7 +87,7 @@ def test_offsets_and_transients_belong_to_runs_from_scratch(nodes: Nodes):
     static = nodes.design
     assert effect_labels("offset", static) == ["pt_const"]
     assert effect_labels("shift", static) == ["cpt_r00", "cpt_r50"]
-    assert effect_labels("smooth", static) == list(range(SMOOTH_MODES))
+    assert effect_labels("smooth", static) == list(range(SMOOTH_MODES + 1))
     assert root_runs(static).tolist() == [0]
     assert cpt_runs(static).tolist() == [2, 3]
     assert (COMPONENTS["offset"].columns(nodes) == 1).all()
@@ -97,6 +97,20 @@ def test_offsets_and_transients_belong_to_runs_from_scratch(nodes: Nodes):
     np.testing.assert_allclose(transient[rows], np.exp(-steps / 15))
     continued = transient[static.run == static.runs.index("cpt_r00")]
     np.testing.assert_allclose(continued, np.exp(-100 / 15), err_msg="PT's steps alone fade it")
+
+
+def test_the_band_opens_beyond_the_data_alone(nodes: Nodes):
+    """Effects of one size do more, the further a run goes beyond the forward areas of the data; before, the same."""
+    longer = nodes._replace(log_forward_area=np.linspace(-1, 1, nodes.log_forward_area.size))
+    beyond = longer.log_forward_area > 0
+    slope = COMPONENTS["smooth"].columns(longer)[-1]
+    assert not slope[~beyond].any()
+    assert (np.diff(slope[beyond]) > 0).all()
+    within = nodes._replace(log_forward_area=np.minimum(longer.log_forward_area, 0))
+    one, other = (np.abs(COMPONENTS["annealing"].columns(these)[0]) for these in (longer, within))
+    root = nodes.design.run == 0
+    assert (one[root & beyond] > other[root & beyond]).all()
+    np.testing.assert_array_equal(one[root & ~beyond], other[root & ~beyond])
 
 
 def test_draws_of_the_parameters_lead(nodes: Nodes):

@@ -54,15 +54,26 @@ def test_runs_end_where_their_schedules_do(bands: xr.Dataset):
 
 
 @pytest.mark.slow
-def test_a_new_run_starts_where_its_parent_is_and_departs_from_it(fitted: bc.Fit, planned: bc.Curves):
+def test_a_new_run_starts_at_the_measured_loss_of_its_checkpoint_and_departs_from_it(
+    fitted: bc.Fit, planned: bc.Curves
+):
     child = bc.forecast(fitted, planned, include=NO_NOISE)
-    parent = bc.forecast(fitted, fitted.curves, steps={"pt": [3000]}, include=NO_NOISE)
-    level = parent["loss"].sel(run="pt", step=3000).to_numpy()
+    losses = fitted.curves.losses
+    measured = losses.loc[(losses["run"] == "pt") & (losses["step"] == 3000), "loss"].item()
     for run in (SHORT, LONG):
-        np.testing.assert_allclose(child["loss"].sel(run=run, step=0), level, rtol=1e-12)
-        np.testing.assert_allclose(child["transfer_loss"].sel(run=run), level, rtol=1e-12)
+        np.testing.assert_allclose(child["loss"].sel(run=run, step=0), measured, rtol=1e-12)
+        np.testing.assert_allclose(child["transfer_loss"].sel(run=run), measured, rtol=1e-12)
     spread = width(child).sel(run=LONG, domain="pt")
-    assert spread.sel(step=6000) > 2 * spread.sel(step=0)
+    assert spread.sel(step=6000) > spread.sel(step=120) > spread.sel(step=0)
+
+
+@pytest.mark.slow
+def test_a_new_run_of_a_checkpoint_that_was_not_measured_starts_where_its_parent_is_forecast(fitted: bc.Fit):
+    branch = bc.plan(parent="pt", parent_step=2990, replay=0.0, schedule=bc.constant(peak=2e-3, steps=300))
+    child = bc.forecast(fitted, branch, include=NO_NOISE)
+    parent = bc.forecast(fitted, fitted.curves, steps={"pt": [2990]}, include=NO_NOISE)
+    level = parent["loss"].sel(run="pt", step=2990).to_numpy()
+    np.testing.assert_allclose(child["loss"].isel(run=0).sel(step=0), level, rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -54,6 +54,8 @@ PARAMETERS: Mapping[str, st.SearchStrategy[float]] = {
     "beta": st.floats(0.001, 1),
     "replay_scale": st.floats(0.01, 1),
     "replay_exponent": st.floats(0.1, 2),
+    "replay_slowing": st.floats(0, 2),  # below 0, replay would speed the shift up, and more of it could mean more shift
+    "rate_exponent": st.floats(-0.5, 0.5),
     "a1": st.floats(-0.5, 0.5),
     "a2": st.floats(0.5, 6),
     "checkpoint_forward_area": st.floats(0.5, 20),
@@ -90,6 +92,7 @@ def features(points: int = 5, **changes: Any) -> dict[str, Any]:
         "annealing_area_cpt": 0.2 * share - 0.1,
         "jump_area_cpt": 0.2 * share,
         "replay_ratio": np.full(points, 0.3),
+        "mean_learning_rate_cpt": np.linspace(1, 0.4, points),
     } | changes
 
 
@@ -198,7 +201,7 @@ def test_cpt_forgets_on_pt_and_gains_on_cpt_ever_more(law: Law, domain: str, dat
 @given(data=st.data())
 def test_more_replay_means_less_shift(law: Law, domain: str, data: st.DataObject):
     ratios = np.linspace(0, 1, 9)
-    given = features(9, forward_area_cpt=4.0, replay_ratio=ratios)
+    given = features(9, forward_area_cpt=4.0, replay_ratio=ratios, mean_learning_rate_cpt=1.0)
     shift = terms_of(law, domain, data.draw(parameters_of(law)), given).shift * SHIFT_SIGN[domain]
     assert (np.diff(shift) < 0).all()
 
@@ -241,6 +244,20 @@ def test_the_own_share_multipliers_are_1_without_replay(multiplier: Any):
     assert multiplier(0.0, 0.03, 0.5) == pytest.approx(1, rel=1e-12)
 
 
+@every_replay_law
+def test_replay_slows_the_gain_by_the_share_of_new_data(law: Law, domain: str):
+    """With the multiplier of the amplitude divided out, a run at half replay is where one without was before."""
+    if "replay_slowing" not in law.parameters:
+        pytest.skip("the paper's form does not slow the shift")
+    parameters = some(law, 3) | {"replay_slowing": 1.0, "rate_exponent": 0.0}
+    scale, exponent = parameters["replay_scale"], parameters["replay_exponent"]
+    half = {"pt": own_share_multiplier_pt, "cpt": own_share_multiplier_cpt}[domain](0.5, scale, exponent)
+    area = np.linspace(0.5, 3, 6)
+    slowed = terms_of(law, domain, parameters, features(6, forward_area_cpt=area, replay_ratio=0.5)).shift
+    before = terms_of(law, domain, parameters, features(6, forward_area_cpt=0.5005 * area, replay_ratio=0.0)).shift
+    np.testing.assert_allclose(slowed, half * before, rtol=1e-9)
+
+
 # Coefficients and back -----------------------------------------------------------------------------------------------
 
 
@@ -263,7 +280,9 @@ def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data
 @given(data=st.data())
 def test_the_shift_at_the_reference_without_replay_is_the_one_sampled(law: Law, domain: str, data: st.DataObject):
     parameters = data.draw(parameters_of(law))
-    at_reference = features(forward_area_cpt=reference(domain).forward_area_cpt, replay_ratio=0.0)
+    at_reference = features(
+        forward_area_cpt=reference(domain).forward_area_cpt, replay_ratio=0.0, mean_learning_rate_cpt=1.0
+    )
     shift = terms_of(law, domain, parameters, at_reference).shift
     np.testing.assert_allclose(shift, SHIFT_SIGN[domain] * parameters["shift_at_reference"], rtol=1e-9)
 

@@ -65,7 +65,7 @@ def test_published_coefficients_are_recovered_well_enough_to_forecast_other_sche
     assert (found["held"] >= HELD_LIMIT).all()
 
 
-REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5}
+REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def curve(
         "annealing_area_pt": area.annealing_pt[:, 0],
         "annealing_area_cpt": area.annealing_cpt[:, 0],
         "replay_ratio": replay,
+        "mean_learning_rate_cpt": 1.0,
     }
     return {domain: LAWS[law].predict(domain, features, fit[domain]) for domain in fit}
 
@@ -211,8 +212,9 @@ def test_the_best_replay_ratio_is_not_the_weight_of_pt():
 
 def test_with_the_own_share_form_the_best_replay_ratio_lies_between():
     """Figure 3's shift with this project's form of replay: convex, so more weight of D_pt means more replay."""
-    shape = {"pt": {"replay_scale": 0.03}, "cpt": {"replay_scale": 0.2}}
-    fit = {domain: {**KNOWLEDGE_PILE[domain], **shape[domain], "replay_exponent": 0.5} for domain in shape}
+    shape = {"replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+    scale = {"pt": 0.03, "cpt": 0.2}
+    fit = {domain: {**KNOWLEDGE_PILE[domain], **shape, "replay_scale": scale[domain]} for domain in scale}
     schedule = wsd(PEAK, 20_000, WARMUP)
     chosen = best(RATIOS, [curve(fit, schedule, replay=ratio, law="cpt-replay") for ratio in RATIOS])
     assert (np.diff(chosen) > 0).all()
