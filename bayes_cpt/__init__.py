@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayes_cpt.backtest import Backtest, backtest, verdict
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
     from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
     from bayes_cpt.errors import BayesCptError
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
     from bayes_cpt.inference import Fit, fit, load, save, summary
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
-    from bayes_cpt.plots import plot_curves, plot_decision, plot_forecast, plot_prior_predictive
+    from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, plot_prior_predictive
     from bayes_cpt.predictive import predictive_check, prior_predictive
     from bayes_cpt.report import demo
     from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.specs import model_names, read_spec
 
 _HOMES = {
+    "backtest": ("Backtest", "backtest", "verdict"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
     "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
     "errors": ("BayesCptError",),
@@ -28,7 +30,7 @@ _HOMES = {
     "identification": ("curves_summary", "lineage_tree", "not_identified"),
     "inference": ("Fit", "fit", "load", "save", "summary"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
-    "plots": ("plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
+    "plots": ("plot_backtest", "plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
     "predictive": ("predictive_check", "prior_predictive"),
     "report": ("demo",),
     "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
@@ -37,6 +39,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Backtest",
     "BayesCptError",
     "Curves",
     "Decision",
@@ -44,6 +47,7 @@ __all__ = [
     "Plan",
     "answer",
     "at_most",
+    "backtest",
     "constant",
     "cosine",
     "curves_from_frames",
@@ -62,6 +66,7 @@ __all__ = [
     "parse_limit",
     "parse_objective",
     "plan",
+    "plot_backtest",
     "plot_curves",
     "plot_decision",
     "plot_forecast",
@@ -77,6 +82,7 @@ __all__ = [
     "select",
     "summary",
     "table",
+    "verdict",
     "write_curves",
     "wsd",
 ]

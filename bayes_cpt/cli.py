@@ -28,6 +28,7 @@ INTERRUPTED = 130
 type Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, losses.csv.")]
 type FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
 type PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planned runs, or a TOML grid of them.")]
+type ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")]
 type Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
 type Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
 type Seed = Annotated[int, typer.Option(help="Random seed.")]
@@ -71,7 +72,7 @@ def check(
 @app.command()
 def fit(
     data: Data,
-    model: Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")] = "cpt-replay",
+    model: ModelName = "cpt-replay",
     output: Annotated[Path, typer.Option("-o", "--output", help="Fit file to write.")] = Path("fit.nc"),
     where: Where = None,
     domains: Domains = None,
@@ -151,6 +152,44 @@ def decide(
         _draw(bc.plot_decision(decision), plot)
     print(bc.answer(decision))
     return _trusted(fitted)
+
+
+@app.command()
+def backtest(
+    data: Data,
+    model: ModelName = "cpt-replay",
+    leave: Annotated[
+        str, typer.Option(help="What is left out together: run, replay, schedule, length, checkpoint; or tail.")
+    ] = "run",
+    cut: Annotated[float, typer.Option(help="With --leave tail: the share of a run that is shown.")] = 0.5,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of scores to write.")] = Path("backtest.csv"),
+    plot: Plot = None,
+    where: Where = None,
+    domains: Domains = None,
+    seed: Seed = 1,
+    draws: Annotated[int, typer.Option(min=50, help="Draws a chain, in each fit.")] = 300,
+    tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain, in each fit.")] = 200,
+) -> int:
+    """Leave runs out, refit, forecast them and score: can this model be trusted here, and for which question?"""
+    curves = _selected(data, where, None)
+    result = bc.backtest(
+        curves,
+        model,
+        leave=leave,
+        domains=_names(domains),
+        cut=cut,
+        draws=draws,
+        tune=tune,
+        seed=seed,
+        done=lambda name, count, folds: print(f"{count} of {folds}: {name}", file=sys.stderr),
+    )
+    _write_table(result.table, output)
+    if plot:
+        _draw(bc.plot_backtest(result), plot)
+    print(f"{result.means.round(4).to_string()}\n{bc.verdict(result)}")
+    if result.points["fold"].nunique() < result.folds:
+        sys.exit(INTERRUPTED)
+    return 0 if result.points["converged"].all() else NOT_CONVERGED
 
 
 @app.command()

@@ -30,6 +30,8 @@ from bayes_cpt.laws import Array, Terms
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""
 SMOOTH_MODES = 10
+EXTRAPOLATION = 2.0
+"""E-folds of forward area beyond the data over which the smooth process is still defined; it stays constant there."""
 OPENING = 1.5
 """By how much of its own size the law's misfit may grow with each e-fold of forward area beyond the data."""
 
@@ -44,9 +46,9 @@ class Nodes(NamedTuple):
     terms
         The law's terms at the nodes.
     log_forward_area
-        (nodes,) Log of the forward area over the reference, which is the largest in the data: above 0 lies beyond it.
-    log_forward_area_range
-        Over which the smooth process is defined; it stays constant beyond.
+        (nodes,) Log of the forward area over the reference.
+    seen
+        Its range in the fitted data.
     transient_memory
         Steps in which the transient fades.
     """
@@ -54,7 +56,7 @@ class Nodes(NamedTuple):
     design: Design
     terms: Terms
     log_forward_area: Array
-    log_forward_area_range: tuple[float, float]
+    seen: tuple[float, float]
     transient_memory: Array
 
 
@@ -78,12 +80,13 @@ class Component(NamedTuple):
 
 
 def _smooth_columns(nodes: Nodes) -> Array:
-    modes = smooth_modes(nodes.log_forward_area, *nodes.log_forward_area_range)
+    lower, upper = nodes.seen
+    modes = smooth_modes(nodes.log_forward_area, lower, upper + EXTRAPOLATION)
     return np.concatenate([modes, OPENING * _beyond_data(nodes)[None]])
 
 
 def _beyond_data(nodes: Nodes) -> FloatArray:
-    return np.maximum(nodes.log_forward_area, 0.0)
+    return np.maximum(nodes.log_forward_area - nodes.seen[1], 0.0)
 
 
 def _offset_columns(nodes: Nodes) -> Array:

@@ -3,14 +3,16 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import arviz as az
 import numpy as np
 import pandas as pd
+import pymc as pm
 import xarray as xr
 
 from bayes_cpt.areas import FloatArray
@@ -20,9 +22,9 @@ from bayes_cpt.errors import FitFileError
 from bayes_cpt.files import replacing
 from bayes_cpt.laws import Reference
 from bayes_cpt.likelihood import Model, effect_columns, effects_given_losses, evaluate
-from bayes_cpt.model import build, domain_models
+from bayes_cpt.model import build, domain_models, measured_nodes
 from bayes_cpt.observations import Observations, observe
-from bayes_cpt.sampling import compile_density, sample_posterior
+from bayes_cpt.sampling import Density, compile_density, sample_posterior
 from bayes_cpt.specs import DEFAULT_MODEL, Spec, parse_spec, read_spec
 
 R_HAT_LIMIT = 1.02
@@ -76,6 +78,31 @@ class Fit:
         return str(self.tree.attrs["verdict"])
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model compiled for curves: it can be fitted to all of them, or to a part, without compiling again.
+
+    Parameters
+    ----------
+    spec
+        The model file.
+    curves
+        Runs and their LRs; losses of the fitted domains.
+    observations
+        What is fitted.
+    model
+        In PyMC.
+    density
+        Its log density.
+    """
+
+    spec: Spec
+    curves: Curves
+    observations: Observations
+    model: pm.Model
+    density: Density
+
+
 def fit(
     curves: Curves,
     law: str | Path = DEFAULT_MODEL,
@@ -111,12 +138,45 @@ def fit(
     KeyboardInterrupt
         If interrupted; nothing is kept.
     """
+    prepared = prepare(curves, law, domains=domains)
+    return fit_prepared(prepared, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress)
+
+
+def prepare(curves: Curves, law: str | Path = DEFAULT_MODEL, *, domains: Sequence[str] | None = None) -> Prepared:
+    """Compile a model for curves; arguments and errors as of `fit`."""
     spec = read_spec(law)
     observations = observe(curves, spec.law, domains)
-    curves = select(curves, domains=observations.domains)
     model = build(spec, observations)
+    chosen = select(curves, domains=observations.domains)
+    return Prepared(spec, chosen, observations, model, compile_density(model))
+
+
+def fit_prepared(
+    prepared: Prepared,
+    left_out: Mapping[str, int] = MappingProxyType({}),
+    *,
+    draws: int = 800,
+    tune: int = 300,
+    chains: int = 2,
+    seed: int = 1,
+    progress: bool = True,
+) -> Fit:
+    """Fit a compiled model to its curves, or to a part of them.
+
+    Parameters
+    ----------
+    prepared
+        The compiled model. The scales of its priors are those of all its curves.
+    left_out
+        By run, the first step that is left out; 0 leaves the whole run out, as if it had not been run.
+    draws, tune, chains, seed, progress
+        As of `fit`.
+    """
+    spec, observations = prepared.spec, _without(prepared.observations, left_out)
+    curves = _curves_without(prepared.curves, left_out)
+    density = prepared.density._replace(data={**prepared.density.data, **measured_nodes(observations)})
     tree = sample_posterior(
-        model, compile_density(model), draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
+        prepared.model, density, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
     )
     models = domain_models(spec, observations)
     tree["posterior"] = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)
@@ -127,7 +187,7 @@ def fit(
         "model": spec.name,
         "model_text": spec.text,
         "law": spec.law.name,
-        "references": json.dumps({name: [*model.reference, *model.smooth_range] for name, model in models.items()}),
+        "references": json.dumps({name: [*model.reference, *model.seen] for name, model in models.items()}),
         "seed": seed,
         "sampling": json.dumps({"draws": draws, "tune": tune, "chains": chains}),
         "data_digest": digest(curves),
@@ -137,6 +197,28 @@ def fit(
         "set_aside": len(observations.set_aside),
     }
     return Fit(tree, spec, curves, models)
+
+
+def _without(observations: Observations, left_out: Mapping[str, int]) -> Observations:
+    """Leave the measurements of some runs' steps out; the design stays as it is."""
+    static = observations.design
+    first = np.array([left_out.get(run, np.iinfo(np.int64).max) for run in static.runs])
+    kept = static.step < first[static.run]
+    return replace(
+        observations,
+        nodes={domain: nodes[kept[nodes]] for domain, nodes in observations.nodes.items()},
+        losses={domain: losses[kept[observations.nodes[domain]]] for domain, losses in observations.losses.items()},
+    )
+
+
+def _curves_without(curves: Curves, left_out: Mapping[str, int]) -> Curves:
+    first = curves.losses["run"].map(left_out).astype(float).fillna(np.inf)
+    gone = [run for run, step in left_out.items() if step == 0]
+    return Curves(
+        curves.runs[~curves.runs.index.isin(gone)],
+        curves.lr[~curves.lr["run"].isin(gone)],
+        curves.losses[curves.losses["step"] < first],
+    )
 
 
 def summary(fit: Fit) -> pd.DataFrame:

@@ -28,15 +28,15 @@ class Model(NamedTuple):
         The domain.
     reference
         Where the law's observable parameters are read.
-    smooth_range
-        Log forward areas over the reference between which the smooth process is defined.
+    seen
+        Smallest and largest log forward area over the reference in the fitted data.
     """
 
     law: Law
     components: tuple[str, ...]
     domain: str
     reference: Reference
-    smooth_range: tuple[float, float]
+    seen: tuple[float, float]
 
 
 class Evaluation(NamedTuple):
@@ -75,7 +75,7 @@ def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> E
         design=design,
         terms=terms,
         log_forward_area=np.log(np.maximum(area, design.peak) / model.reference.forward_area),
-        log_forward_area_range=model.smooth_range,
+        seen=model.seen,
         transient_memory=parameters.get("transient_memory"),
     )
     variance = noise_variance(

@@ -7,10 +7,11 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from bayes_cpt.areas import FloatArray
 from bayes_cpt.gaussian import marginal_log_likelihood
 from bayes_cpt.laws import Array
 from bayes_cpt.likelihood import Model, coefficients, effect_columns, evaluate
-from bayes_cpt.observations import EXTRAPOLATION, Observations
+from bayes_cpt.observations import Observations
 from bayes_cpt.specs import FAMILIES, Prior, Spec
 
 
@@ -19,13 +20,14 @@ def domain_models(spec: Spec, observations: Observations) -> dict[str, Model]:
     static = observations.design.features
     total = static["forward_area_pt"] + static["forward_area_cpt"]
     measured = total[np.concatenate(list(observations.nodes.values()))]
+    seen = (float(np.log(measured.min() / total.max())), float(np.log(measured.max() / total.max())))
     return {
         domain: Model(
             law=spec.law,
             components=spec.components,
             domain=domain,
             reference=observations.references[domain],
-            smooth_range=(float(np.log(measured.min() / total.max())), EXTRAPOLATION),
+            seen=seen,
         )
         for domain in observations.domains
     }
@@ -53,6 +55,19 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
     return model
 
 
+def measured_nodes(observations: Observations) -> dict[str, FloatArray]:
+    """Return, by the name of the model's data, 1 at each node that counts as measured and 0 elsewhere."""
+    found = {}
+    for domain, nodes in observations.nodes.items():
+        found[_measured(domain)] = np.zeros(len(observations.design.run))
+        found[_measured(domain)][nodes] = 1.0
+    return found
+
+
+def _measured(domain: str) -> str:
+    return f"measured_{domain}"
+
+
 def _variable(name: str, prior: Prior, observations: Observations, *, common: bool) -> TensorVariable:
     family = FAMILIES[prior.family]
     # what is common to the domains takes the first one's scale: units of steps and areas are the same for all
@@ -77,15 +92,15 @@ def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[st
     """
     static = observations.design
     evaluation = evaluate(fixed, static, parameters)
-    nodes = observations.nodes[fixed.domain]
-    measured, losses = np.zeros(len(static.run)), np.zeros(len(static.run))
-    measured[nodes], losses[nodes] = 1.0, observations.losses[fixed.domain]
+    measured = measured_nodes(observations)[_measured(fixed.domain)]
+    losses = np.zeros(len(static.run))
+    losses[observations.nodes[fixed.domain]] = observations.losses[fixed.domain]
     pm.CustomDist(
         f"loss_{fixed.domain}",
         evaluation.law,
         evaluation.noise_variance,
         _scaled_columns(effect_columns(fixed, evaluation), parameters, len(static.run)),
-        pm.Data(f"measured_{fixed.domain}", measured),
+        pm.Data(_measured(fixed.domain), measured),
         logp=marginal_log_likelihood,
         signature="(n),(n),(k,n),(n)->(n)",
         observed=pm.Data(f"observed_{fixed.domain}", losses),

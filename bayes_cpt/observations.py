@@ -12,9 +12,6 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design, warmup_steps
 from bayes_cpt.laws import SHIFT_SIGN, Law, Reference
 
-EXTRAPOLATION = 2.0
-"""E-folds of forward area beyond the data over which the smooth misfit of the law is still defined."""
-
 
 @dataclass(frozen=True)
 class Observations:

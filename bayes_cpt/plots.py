@@ -17,6 +17,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
+from bayes_cpt.backtest import Backtest
 from bayes_cpt.curves import Curves, ancestors
 from bayes_cpt.decisions.choose import Decision
 from bayes_cpt.decisions.limits import Limit, objective_text
@@ -332,3 +333,44 @@ def _candidate_axis(axes: Axes, table: pd.DataFrame, by_replay: bool) -> None:
         return
     axes.set_xlabel("candidate")
     axes.set_xticks(range(len(table)), table["run"], rotation=60, ha="right", fontsize="small")
+
+
+# Backtests ----------------------------------------------------------------------------------------------------------
+
+LEVELS_SHOWN = np.linspace(0.05, 0.95, 19)
+
+
+def plot_backtest(result: Backtest) -> Figure:
+    """Draw coverage against the nominal level, the PIT, and the bands over the runs that were left out.
+
+    Coverage on the diagonal and a flat PIT are calibrated; coverage below it is too narrow, a PIT with a hump too wide.
+    """
+    domains = _domain_order(result.points["domain"].unique())
+    runs = list(dict.fromkeys(result.points["run"]))[:MOST_RUNS]
+    figure = plt.figure(
+        figsize=(max(3.0 * len(domains), 2.4 * len(runs)), 3.4 + 2.2 * len(domains)), layout="constrained"
+    )
+    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 2.2 * len(domains)])
+    panels = np.atleast_1d(above.subplots(1, 2 * len(domains)))
+    for domain, (coverage, pit) in zip(domains, panels.reshape(-1, 2), strict=True):
+        rank = result.points.loc[result.points["domain"] == domain, "pit"].to_numpy()
+        held = [(np.abs(rank - 0.5) <= level / 2).mean() for level in LEVELS_SHOWN]
+        coverage.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+        coverage.plot(LEVELS_SHOWN, held, "o-", color=BLUE, markersize=3)
+        coverage.set(title=domain, xlabel="nominal", ylabel="points held", aspect="equal", xlim=(0, 1), ylim=(0, 1))
+        pit.hist(rank, bins=10, range=(0, 1), density=True, color=BLUE, alpha=0.6)
+        pit.axhline(1, color=GREY, linewidth=0.8)
+        pit.set(title=domain, xlabel="PIT", ylabel="density")
+    grid = np.array(below.subplots(len(domains), len(runs), squeeze=False, sharex="col"))
+    for domain, row in zip(domains, grid, strict=True):
+        for run, axes in zip(runs, row, strict=True):
+            here = result.points[(result.points["run"] == run) & (result.points["domain"] == domain)]
+            axes.fill_between(here["step"], here["q05"], here["q95"], color=BLUE, alpha=0.2, linewidth=0)
+            axes.fill_between(here["step"], here["q25"], here["q75"], color=BLUE, alpha=0.3, linewidth=0)
+            axes.plot(here["step"], here["loss"], "k.", markersize=2)
+        row[0].set_ylabel(domain)
+    for run, axes in zip(runs, grid[0], strict=True):
+        axes.set_title(textwrap.fill(run, 18), fontsize="small")
+    left = result.points["run"].nunique() - len(runs)
+    _title(figure, f"left out by {result.leave}" + (f"; {left} more runs are not drawn" if left else ""))
+    return figure

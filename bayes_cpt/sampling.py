@@ -5,7 +5,8 @@ the curvature there gives coordinates in which the posterior is near a standard 
 warm-up has little left to learn. JAX compiles the density in seconds, where Numba takes minutes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any, NamedTuple
 
 import arviz as az
@@ -26,6 +27,8 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 TARGET_ACCEPT = 0.9
 """Higher than usual: replay parameters trade off along a bend that long steps cut."""
+COMPILING = Lock()
+"""PyTensor compiles and runs its functions for one thread at a time."""
 STARTS = 3
 """Points from which the mode is sought."""
 CLIMBS = 6
@@ -35,10 +38,26 @@ OVERDISPERSION = 1.5
 
 
 class Density(NamedTuple):
-    """A log density on a flat unconstrained vector: value and gradient, where to start, and the way back to names."""
+    """A model's log density on a flat unconstrained vector, compiled.
 
-    evaluate: Callable[[FloatArray], tuple[float, FloatArray]]
+    Parameters
+    ----------
+    compiled
+        From the vector and the data to the value and its gradient.
+    data
+        The model's data by name, in the order that ``compiled`` takes them; others may be put in their place.
+    start
+        Where the model starts, and the way from the vector to names.
+    """
+
+    compiled: Callable[..., tuple[Any, Any]]
+    data: Mapping[str, FloatArray]
     start: RaveledVars
+
+    def evaluate(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Return the log density and its gradient."""
+        value, gradient = self.compiled(x, *self.data.values())
+        return float(value), np.asarray(gradient, dtype=np.float64)
 
 
 class Whitening(NamedTuple):
@@ -80,7 +99,8 @@ def sample_posterior(
     standard = trace["posterior"]["z"].to_numpy()
     if standard.shape[:2] != (chains, draws) or not np.isfinite(standard).all():
         raise KeyboardInterrupt
-    posterior = _constrained(model, density, whitening.centre + standard @ whitening.scale.T)
+    with COMPILING:
+        posterior = _constrained(model, density, whitening.centre + standard @ whitening.scale.T)
     tree = az.from_dict(
         {"posterior": posterior},
         coords={name: list(labels or ()) for name, labels in model.coords.items()},
@@ -91,20 +111,14 @@ def sample_posterior(
 
 
 def compile_density(model: pm.Model) -> Density:
-    """Compile a model's log density; it follows later changes of the model's data."""
+    """Compile a model's log density."""
     function = model.logp_dlogp_function(ravel_inputs=True, mode="JAX")
     function.set_extra_values({})
-    start = DictToArrayBijection.map(model.initial_point())
     # The compiled function itself, rather than the PyTensor function around it: that one keeps its inputs while it
     # runs, so chains, which are threads, would have to take turns.
     pytensor_function = function._pytensor_function
-    compiled, data = pytensor_function.vm.jit_fn, pytensor_function.get_shared()
-
-    def evaluate(x: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = compiled(x, *(variable.get_value(borrow=True) for variable in data))
-        return float(value), np.asarray(gradient, dtype=np.float64)
-
-    return Density(evaluate, start)
+    data = {str(variable.name): variable.get_value() for variable in pytensor_function.get_shared()}
+    return Density(pytensor_function.vm.jit_fn, data, DictToArrayBijection.map(model.initial_point()))
 
 
 def whiten(density: Density, seed: int) -> Whitening:

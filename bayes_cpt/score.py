@@ -1,10 +1,11 @@
-"""How good a forecast table was, once the losses are measured."""
+"""How good a forecast was, once the losses are measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from bayes_cpt.errors import DataError
 
@@ -37,19 +38,64 @@ def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     joined = losses.merge(table, on=["run", "domain", "step"], validate="one_to_one")
     if joined.empty:
         raise DataError("no (run, domain, step) of the losses is in the forecast")
-    error = joined["loss"] - joined["mean"]
+    return averaged(_scored(joined))
+
+
+def score_draws(draws: xr.Dataset, losses: pd.DataFrame) -> pd.DataFrame:
+    """Score draws of a forecast at every measured point.
+
+    Parameters
+    ----------
+    draws
+        As `bayes_cpt.forecasting.forecast` gives.
+    losses
+        Columns run, step, domain, loss; each was forecast.
+
+    Returns
+    -------
+    DataFrame
+        One row a point: run, domain, step, loss, mean, quantiles; ``error``, ``wis``, ``cover50``, ``cover80``,
+        ``cover90``, ``width90`` as in `score`; ``crps`` (continuous ranked probability score, by the draws' own
+        distribution; Gneiting & Raftery 2007); ``pit``, the share of the draws below the loss: uniform if calibrated.
+    """
+    places = {name: xr.DataArray(losses[name].to_numpy(), dims="point") for name in ("run", "domain", "step")}
+    values = draws["loss"].sel(places).transpose("point", "chain", "draw").to_numpy().reshape(len(losses), -1)
+    ordered = np.sort(values, axis=1)
+    count = ordered.shape[1]
+    loss = losses["loss"].to_numpy()[:, None]
+    pairs = ordered @ (2 * np.arange(1, count + 1) - count - 1) / count**2  # half the mean distance of two draws
+    quantiles = np.quantile(ordered, [*LEVELS.values(), 0.1, 0.9], axis=1)
+    points = losses[["run", "domain", "step", "loss"]].assign(
+        mean=ordered.mean(axis=1), **dict(zip(LEVELS, quantiles, strict=False))
+    )
+    return _scored(points).assign(
+        cover80=(losses["loss"] >= quantiles[-2]) & (losses["loss"] <= quantiles[-1]),
+        crps=np.abs(ordered - loss).mean(axis=1) - pairs,
+        pit=(ordered < loss).mean(axis=1),
+    )
+
+
+def _scored(points: pd.DataFrame) -> pd.DataFrame:
+    """Add the scores of each point to its loss, mean and quantiles."""
+    error = points["loss"] - points["mean"]
     pinball = [
-        2 * np.maximum(level * (joined["loss"] - joined[name]), (level - 1) * (joined["loss"] - joined[name]))
+        2 * np.maximum(level * (points["loss"] - points[name]), (level - 1) * (points["loss"] - points[name]))
         for name, level in LEVELS.items()
     ]
-    points = joined.assign(
-        mae=error.abs(),
-        mse=error**2,
+    return points.assign(
+        error=error,
         wis=np.mean(pinball, axis=0),
-        cover50=joined["loss"].between(joined["q25"], joined["q75"]),
-        cover90=joined["loss"].between(joined["q05"], joined["q95"]),
-        width90=joined["q95"] - joined["q05"],
+        cover50=points["loss"].between(points["q25"], points["q75"]),
+        cover90=points["loss"].between(points["q05"], points["q95"]),
+        width90=points["q95"] - points["q05"],
     )
-    groups = points.groupby(["run", "domain"])
-    means = groups[["mae", "mse", "wis", "cover50", "cover90", "width90"]].mean()
+
+
+MEANS = ("mae", "wis", "crps", "cover50", "cover80", "cover90", "width90")
+
+
+def averaged(points: pd.DataFrame, by: Sequence[str] = ("run", "domain")) -> pd.DataFrame:
+    """Average scored points within groups: the columns of `score`, and of `score_draws` where they are there."""
+    groups = points.assign(mae=points["error"].abs(), mse=points["error"] ** 2).groupby(list(by), sort=False)
+    means = groups[["mse", *(name for name in MEANS if name == "mae" or name in points)]].mean()
     return means.assign(rmse=np.sqrt(means.pop("mse")), points=groups.size())

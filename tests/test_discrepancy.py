@@ -40,7 +40,7 @@ def nodes(tiny_folder: Path) -> Nodes:
     static = design(curves, points, 2e-3)
     terms = law("cpt-replay").predict("pt", at_memory(static, np.asarray(20.0)), OWN)
     area = static.features["forward_area_pt"] + static.features["forward_area_cpt"]
-    return Nodes(static, terms, np.log(area / area.max()), (-4.0, 1.0), np.asarray(15.0))
+    return Nodes(static, terms, np.log(area / area.max()), (-4.0, 0.0), np.asarray(15.0))
 
 
 def at(static: Design, run: str, step: int) -> int:

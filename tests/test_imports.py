@@ -33,6 +33,7 @@ ORDER = [
     "score",
     "forecasting",
     "predictive",
+    "backtest",
     "simulate",
     "decisions.risk",
     "decisions.limits",

@@ -1,0 +1,261 @@
+"""Is a model to be trusted on these data? Leave runs out, forecast them, and score the forecasts."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.curves import Curves, ancestors, end_step
+from bayes_cpt.errors import DataError, hint
+from bayes_cpt.forecasting import forecast
+from bayes_cpt.inference import Prepared, fit_prepared, prepare
+from bayes_cpt.score import averaged, score_draws
+from bayes_cpt.specs import DEFAULT_MODEL
+
+CHAINS = 2
+FAR = 0.1
+"""Shares of points by which the coverage of 90 % intervals may miss and still be trusted; twice that for 50 %."""
+
+
+class Fold(NamedTuple):
+    """What is left out together: its name, and by run the first step left out (0: the whole run)."""
+
+    name: str
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Forecasts of runs that were left out, scored.
+
+    Parameters
+    ----------
+    leave
+        What was left out at a time: a key of ``QUESTIONS``.
+    points
+        One row a measured point, as `bayes_cpt.score.score_draws` gives, with the fold and whether its fit converged.
+    folds
+        How many there were to do; ``points`` has fewer if it was interrupted.
+    """
+
+    leave: str
+    points: pd.DataFrame
+    folds: int
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90."""
+        by = ["fold", "run", "domain", "converged"]
+        return averaged(self.points, by).reset_index()
+
+    @property
+    def means(self) -> pd.DataFrame:
+        """The same by domain: each run counts once, however many points it has."""
+        return averaged(self.points, ["domain", "run"]).groupby("domain", sort=False).mean()
+
+
+def backtest(
+    curves: Curves,
+    law: str | Path = DEFAULT_MODEL,
+    *,
+    leave: str = "run",
+    domains: Sequence[str] | None = None,
+    cut: float = 0.5,
+    draws: int = 300,
+    tune: int = 200,
+    seed: int = 1,
+    done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+) -> Backtest:
+    """Leave runs out in turn, fit the others, forecast those left out, and score.
+
+    The model is compiled once. Scales of priors are those of all the curves.
+
+    Parameters
+    ----------
+    curves, law, domains, seed
+        As of `bayes_cpt.inference.fit`.
+    leave
+        A key of ``QUESTIONS``.
+    cut
+        With ``leave="tail"``: the share of its steps that a run has shown.
+    draws, tune
+        Of the sampler, a chain: fewer than a fit for use needs.
+    done
+        Called after each fold with its name, how many are done, and how many there are.
+
+    Returns
+    -------
+    Backtest
+        If interrupted, of the folds that were done.
+
+    Raises
+    ------
+    DataError
+        If ``leave`` is unknown, or nothing can be left out of these curves.
+    KeyboardInterrupt
+        If interrupted before any fold was done.
+    """
+    prepared = prepare(curves, law, domains=domains)
+    folds = _folds(prepared.curves, leave, cut)
+    scored: dict[str, pd.DataFrame] = {}
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // CHAINS)) as pool:
+        running: dict[Future[pd.DataFrame], str] = {
+            pool.submit(_scored_fold, prepared, fold, draws=draws, tune=tune, seed=seed): fold.name for fold in folds
+        }
+        try:
+            for future in as_completed(running):
+                scored[running[future]] = future.result()
+                done(running[future], len(scored), len(folds))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not scored:
+                raise
+    ordered = [scored[fold.name] for fold in folds if fold.name in scored]
+    return Backtest(leave, pd.concat(ordered, ignore_index=True), len(folds))
+
+
+def _scored_fold(prepared: Prepared, fold: Fold, *, draws: int, tune: int, seed: int) -> pd.DataFrame:
+    fitted = fit_prepared(prepared, fold.left_out, draws=draws, tune=tune, chains=CHAINS, seed=seed, progress=False)
+    unseen = _unseen(prepared, fold.left_out)
+    steps = {str(run): rows["step"].unique().tolist() for run, rows in unseen.losses.groupby("run")}
+    points = score_draws(forecast(fitted, unseen, steps=steps, seed=seed), unseen.losses)
+    return points.assign(fold=fold.name, converged=fitted.converged)
+
+
+def _unseen(prepared: Prepared, left_out: Mapping[str, int]) -> Curves:
+    """Return the runs left out, and the losses to be forecast: not the checkpoint's, which is known."""
+    curves, aside = prepared.curves, prepared.observations.set_aside
+    losses = curves.losses[curves.losses["run"].isin(list(left_out))]
+    ahead = losses["step"] >= losses["run"].map(left_out).clip(lower=1)
+    described = ~pd.MultiIndex.from_frame(losses[["run", "step"]]).isin(
+        pd.MultiIndex.from_frame(aside[["run", "step"]])
+    )
+    names = [run for run in left_out if run in set(losses["run"])]
+    return Curves(curves.runs.loc[names], curves.lr[curves.lr["run"].isin(names)], losses[ahead & described])
+
+
+# What is left out together --------------------------------------------------------------------------------------------
+
+
+def _by(curves: Curves, runs: Sequence[str], key: Callable[[Curves, str], object]) -> dict[object, list[str]]:
+    groups: dict[object, list[str]] = {}
+    for run in runs:
+        groups.setdefault(key(curves, run), []).append(run)
+    return groups
+
+
+def _twins(curves: Curves, run: str) -> object:
+    """Equal for runs that differ in seed alone: one would tell of the other."""
+    link = curves.links[run]
+    return link.parent, link.parent_step, str(link.replay), _schedule(curves, run)
+
+
+def _schedule(curves: Curves, run: str) -> object:
+    step, rate = curves.listed_rates[run]
+    return tuple(step.tolist()), tuple(rate.tolist())
+
+
+def _replay(curves: Curves, run: str) -> object:
+    return curves.links[run].replay
+
+
+def _length(curves: Curves, run: str) -> object:
+    return end_step(curves, run)
+
+
+def _checkpoint(curves: Curves, run: str) -> object:
+    return curves.links[run].parent, curves.links[run].parent_step
+
+
+QUESTIONS: Mapping[str, Callable[[Curves, str], object]] = MappingProxyType(
+    {"run": _twins, "replay": _replay, "schedule": _schedule, "length": _length, "checkpoint": _checkpoint}
+)
+"""What runs that are left out together have in common; ``tail`` leaves the end of each run out instead."""
+
+
+def _folds(curves: Curves, leave: str, cut: float) -> list[Fold]:
+    cpt = [run for run, link in curves.links.items() if link.phase == "cpt"]
+    runs = cpt or list(curves.links)
+    if leave == "tail":
+        return _tails(curves, runs, cut)
+    if leave not in QUESTIONS:
+        kinds = (*QUESTIONS, "tail")
+        raise DataError(f"cannot leave out by {leave!r}{hint(leave, kinds)}: choose one of {', '.join(kinds)}")
+    groups = list(_by(curves, runs, QUESTIONS[leave]).values())
+    if leave == "length":  # a short run asks nothing new of longer ones
+        groups.sort(key=lambda group: end_step(curves, group[0]))
+        groups = groups[1:]
+    measured = set(curves.losses["run"])
+    folds = [
+        Fold(_name(group), dict.fromkeys(family, 0))
+        for group in groups
+        for family in [[*group, *_descendants(curves, group)]]
+        if set(runs) - set(family) and measured & set(family)
+    ]
+    if not folds:
+        raise DataError(f"nothing to leave out by {leave}: all of the {len(runs)} runs would go at once")
+    return folds
+
+
+def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Fold]:
+    if not 0 < cut < 1:
+        raise DataError(f"the share of a run that is shown must lie between 0 and 1, not {cut:g}")
+    return [
+        Fold(run, {run: int(np.ceil(cut * end_step(curves, run)))} | dict.fromkeys(_descendants(curves, [run]), 0))
+        for run in runs
+    ]
+
+
+def _descendants(curves: Curves, group: Sequence[str]) -> list[str]:
+    return [run for run in curves.links if run not in group and set(ancestors(curves, run)) & set(group)]
+
+
+def _name(group: Sequence[str]) -> str:
+    return group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
+
+
+# In words ------------------------------------------------------------------------------------------------------------
+
+
+def verdict(result: Backtest) -> str:
+    """Say, by domain, whether the intervals can be trusted for this kind of question, and by how much they are off."""
+    said = [_said(domain, rows) for domain, rows in result.points.groupby("domain", sort=False)]
+    runs = result.points["run"].nunique()
+    kind = "the rest of runs in progress" if result.leave == "tail" else f"runs of an unseen {result.leave}"
+    if result.leave == "run":
+        kind = "unseen runs"
+    doubts = int((~result.points.drop_duplicates("fold")["converged"]).sum())
+    notes = [f"{doubts} of the fits did not converge: sample longer"] if doubts else []
+    finished = result.points["fold"].nunique()
+    if finished < result.folds:
+        notes.append(f"interrupted after {finished} of {result.folds} folds")
+    return "; ".join([f"Backtest on {runs} {kind}: " + "; ".join(said), *notes])
+
+
+def _said(domain: object, points: pd.DataFrame) -> str:
+    by_run = averaged(points, ["run"]).mean()
+    half, most, stretch = by_run["cover50"], by_run["cover90"], _stretch(points)
+    trusted = abs(most - 0.9) <= FAR and abs(half - 0.5) <= 2 * FAR
+    if trusted:
+        judged = "can be trusted"
+    elif most < 0.9 and half < 0.5 + 2 * FAR:
+        judged = f"are too narrow (they would need {stretch:.1f} times the width)"
+    else:
+        judged = f"are too wide ({stretch:.1f} times the width would do)"
+    return (
+        f"{domain}: 90 % intervals hold {most:.0%} and 50 % intervals {half:.0%}, mean absolute error "
+        f"{by_run['mae']:.4f}: intervals {judged}"
+    )
+
+
+def _stretch(points: pd.DataFrame) -> float:
+    """Return the factor on the 90 % intervals, about the median, with which they would have held 90 % of the points."""
+    off = points["loss"] - points["q50"]
+    reach = np.where(off > 0, points["q95"] - points["q50"], points["q50"] - points["q05"])
+    return float(np.quantile(np.abs(off) / reach, 0.9))
