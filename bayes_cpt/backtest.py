@@ -67,8 +67,8 @@ def backtest(
     leave: str = "run",
     domains: Sequence[str] | None = None,
     cut: float = 0.5,
-    draws: int = 300,
-    tune: int = 200,
+    draws: int = 400,
+    tune: int = 300,
     seed: int = 1,
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
 ) -> Backtest:
@@ -102,22 +102,22 @@ def backtest(
         If interrupted before any fold was done.
     """
     prepared = prepare(curves, law, domains=domains)
-    folds = _folds(prepared.curves, leave, cut)
+    planned = folds(prepared.curves, leave, cut)
     scored: dict[str, pd.DataFrame] = {}
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // CHAINS)) as pool:
         running: dict[Future[pd.DataFrame], str] = {
-            pool.submit(_scored_fold, prepared, fold, draws=draws, tune=tune, seed=seed): fold.name for fold in folds
+            pool.submit(_scored_fold, prepared, fold, draws=draws, tune=tune, seed=seed): fold.name for fold in planned
         }
         try:
             for future in as_completed(running):
                 scored[running[future]] = future.result()
-                done(running[future], len(scored), len(folds))
+                done(running[future], len(scored), len(planned))
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             if not scored:
                 raise
-    ordered = [scored[fold.name] for fold in folds if fold.name in scored]
-    return Backtest(leave, pd.concat(ordered, ignore_index=True), len(folds))
+    ordered = [scored[fold.name] for fold in planned if fold.name in scored]
+    return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned))
 
 
 def _scored_fold(prepared: Prepared, fold: Fold, *, draws: int, tune: int, seed: int) -> pd.DataFrame:
@@ -179,7 +179,14 @@ QUESTIONS: Mapping[str, Callable[[Curves, str], object]] = MappingProxyType(
 """What runs that are left out together have in common; ``tail`` leaves the end of each run out instead."""
 
 
-def _folds(curves: Curves, leave: str, cut: float) -> list[Fold]:
+def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Fold]:
+    """Return what `backtest` leaves out in turn: CPT runs; of data without, PT runs. Children go with their parents.
+
+    Raises
+    ------
+    DataError
+        If ``leave`` is unknown, ``cut`` is no share, or nothing would be left to fit.
+    """
     cpt = [run for run, link in curves.links.items() if link.phase == "cpt"]
     runs = cpt or list(curves.links)
     if leave == "tail":
@@ -192,15 +199,15 @@ def _folds(curves: Curves, leave: str, cut: float) -> list[Fold]:
         groups.sort(key=lambda group: end_step(curves, group[0]))
         groups = groups[1:]
     measured = set(curves.losses["run"])
-    folds = [
+    families = [[*group, *_descendants(curves, group)] for group in groups]
+    found = [
         Fold(_name(group), dict.fromkeys(family, 0))
-        for group in groups
-        for family in [[*group, *_descendants(curves, group)]]
+        for group, family in zip(groups, families, strict=True)
         if set(runs) - set(family) and measured & set(family)
     ]
-    if not folds:
+    if not found:
         raise DataError(f"nothing to leave out by {leave}: all of the {len(runs)} runs would go at once")
-    return folds
+    return found
 
 
 def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Fold]:

@@ -12,6 +12,7 @@ from bayes_cpt.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
     from matplotlib.figure import Figure
 
 app = typer.Typer(
@@ -25,14 +26,15 @@ NOT_CONVERGED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-type Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, losses.csv.")]
-type FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
-type PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planned runs, or a TOML grid of them.")]
-type ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")]
-type Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
-type Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
-type Seed = Annotated[int, typer.Option(help="Random seed.")]
-type Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.")]
+# plain assignments: Typer does not look into aliases made by `type`
+Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, losses.csv.")]
+FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
+PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planned runs, or a TOML grid of them.")]
+ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")]
+Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
+Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.")]
 
 
 def main() -> None:
@@ -115,6 +117,7 @@ def forecast(
     points = _asked(at, planned, fitted) if at else None
     steps = None if points is None else {str(run): rows["step"].tolist() for run, rows in points.groupby("run")}
     draws = bc.forecast(fitted, planned, steps=steps, every=every, seed=seed)
+    _warn_of_extrapolation(draws)
     rows = bc.table(draws)
     if points is not None:
         rows = points.merge(rows, on=["run", "domain", "step"], how="left")
@@ -146,7 +149,9 @@ def decide(
     fitted = bc.load(fit_file)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     ends = {str(run): [int(end)] for run, end in planned.lr.groupby("run")["step"].max().items()}
-    decision = bc.decide(bc.forecast(fitted, planned, steps=ends, seed=seed), weights, limits, risk=risk)
+    draws = bc.forecast(fitted, planned, steps=ends, seed=seed)
+    _warn_of_extrapolation(draws)
+    decision = bc.decide(draws, weights, limits, risk=risk)
     _write_table(decision.table, output)
     if plot:
         _draw(bc.plot_decision(decision), plot)
@@ -167,10 +172,10 @@ def backtest(
     where: Where = None,
     domains: Domains = None,
     seed: Seed = 1,
-    draws: Annotated[int, typer.Option(min=50, help="Draws a chain, in each fit.")] = 300,
-    tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain, in each fit.")] = 200,
+    draws: Annotated[int, typer.Option(min=50, help="Draws a chain, in each fit.")] = 400,
+    tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain, in each fit.")] = 300,
 ) -> int:
-    """Leave runs out, refit, forecast them and score: can this model be trusted here, and for which question?"""
+    """Leave runs out, refit, forecast them and score: whether to trust this model here, and for which question."""
     curves = _selected(data, where, None)
     result = bc.backtest(
         curves,
@@ -240,6 +245,16 @@ def _asked(path: Path, planned: "bc.Curves", fitted: "bc.Fit") -> "pd.DataFrame"
     if points.empty:
         raise BayesCptError(f"{path}: no row has a run of the plan and a domain of the fit")
     return points
+
+
+def _warn_of_extrapolation(draws: "xr.Dataset") -> None:
+    outside: dict[str, list[str]] = {}
+    for run, what in zip(draws["run"].to_numpy(), draws["extrapolates"].to_numpy(), strict=True):
+        if what:
+            outside.setdefault(str(what), []).append(str(run))
+    for what, runs in outside.items():
+        count = f"{len(runs)} of {draws.sizes['run']} runs lie" if len(runs) > 1 else f"run {runs[0]} lies"
+        print(f"warning: {count} beyond the measured runs in {what}: forecasts extrapolate there", file=sys.stderr)
 
 
 def _write_table(rows: "pd.DataFrame", path: Path) -> None:

@@ -18,6 +18,7 @@ from bayes_cpt.curves import Curves, ancestors, end_step, learning_rates
 from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design
+from bayes_cpt.identification import beyond_data
 from bayes_cpt.inference import Fit, in_chunks, parameters_of
 from bayes_cpt.likelihood import Model, discrepancy, evaluate
 from bayes_cpt.observations import check_runs
@@ -81,7 +82,8 @@ def forecast(
     Dataset
         ``loss`` (chain, draw, run, domain, step), nats, NaN beyond the end of a run: draws of a measured validation
         loss. ``transfer_loss`` (chain, draw, run, domain): the noise-free loss at the transfer point.
-        ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak, end_step, parent.
+        ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak, end_step, parent, and ``extrapolates``: in
+        what the run lies outside the range of the measured ones, empty if in nothing.
 
     Raises
     ------
@@ -105,11 +107,14 @@ def _thinned(fit: Fit, draws: int) -> Fit:
 
 
 def table(draws: xr.Dataset) -> pd.DataFrame:
-    """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss."""
+    """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss.
+
+    A last column, ``extrapolates``, says in what a run lies outside the range of the measured ones.
+    """
     steps, domains = draws["step"].to_numpy(), draws["domain"].to_numpy()
     losses = draws["loss"].transpose("run", "domain", "step", "chain", "draw").to_numpy()
 
-    def of_run(run: str, values: FloatArray) -> pd.DataFrame:
+    def of_run(run: str, extrapolates: str, values: FloatArray) -> pd.DataFrame:
         kept = ~np.isnan(values[0, :, 0, 0])
         # sorted first, the quantiles are found in half the time
         ordered = np.sort(values[:, kept].reshape(len(domains), kept.sum(), -1), axis=-1)
@@ -121,11 +126,14 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
                 "step": np.tile(steps[kept], len(domains)),
                 "mean": ordered.mean(axis=-1).ravel(),
                 **dict(zip(LEVELS, quantiles, strict=True)),
+                "extrapolates": extrapolates,
             }
         )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return pd.concat(pool.map(of_run, draws["run"].to_numpy(), losses), ignore_index=True)
+        return pd.concat(
+            pool.map(of_run, draws["run"].to_numpy(), draws["extrapolates"].to_numpy(), losses), ignore_index=True
+        )
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
@@ -327,6 +335,7 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
         rates[index, places] = learning_rates(planned, curve.run)[np.maximum(curve.steps - 1, 0)]
     transfer = np.stack([curve.transfer_loss for curve in curves], axis=1)
     names = [curve.run for curve in curves]
+    outside = beyond_data(planned, fit.curves)
     runs = planned.runs.loc[names]
     return xr.Dataset(
         {
@@ -343,6 +352,7 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
             "replay": ("run", runs["replay"].to_numpy(float)),
             "peak": ("run", [learning_rates(planned, run).max() for run in names]),
             "end_step": ("run", [end_step(planned, run) for run in names]),
+            "extrapolates": ("run", [", ".join(outside[run]) for run in names]),
             "parent": ("run", runs["parent"].fillna("").astype(str).to_numpy(object).astype(str)),
         },
         attrs={"warning": "" if fit.converged else fit.verdict},

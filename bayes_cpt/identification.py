@@ -1,9 +1,11 @@
-"""What the runs of a curve folder are, and what a law cannot learn from them."""
+"""What the runs of a curve folder are, what a law cannot learn from them, and which plans go beyond them."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayes_cpt.areas import Segment
 from bayes_cpt.curves import Curves, learning_rates, lineage
@@ -61,6 +63,7 @@ def not_identified(curves: Curves) -> list[str]:
         ),
         *_of_checkpoints(curves, cpt),
         *_of_range(cpt),
+        *_of_joint_range(cpt),
         *_of_sizes(table),
         *_of_domains(curves.losses),
     ]
@@ -132,6 +135,80 @@ def _of_range(cpt: pd.DataFrame) -> Iterator[str]:
                 f"All CPT runs have one {label}, {values[0]:,g}: forecasts at others extrapolate; add a CPT run of "
                 "another, or forecast near this one."
             )
+
+
+def _of_joint_range(cpt: pd.DataFrame) -> Iterator[str]:
+    def departs(column: str) -> pd.Series:
+        """Whether a run departs from the most common value; a missing one does not."""
+        return cpt[column].notna() & ~cpt[column].isin(cpt[column].mode()[:1])
+
+    if cpt["replay"].nunique() < 2:
+        return
+    others = {"steps": "length", "peak_lr": "peak LR", "loss_potential": "loss potential"}
+    apart = [
+        label
+        for column, label in others.items()
+        if departs(column).any() and not (departs("replay") & departs(column)).any()
+    ]
+    if apart:
+        yield (
+            f"Replay ratio never varies together with {listed(apart)}: what they do together rests on the law's form; "
+            "add a CPT run that differs in both."
+        )
+
+
+class Range(NamedTuple):
+    """What a run asks of a law: its forward areas and LRs (LR x steps, LR), length in steps, replay, loss potential."""
+
+    forward_area: float
+    length: float
+    peak_learning_rate: float
+    replay_ratio: float
+    loss_potential: float
+
+
+def beyond_data(planned: Curves, known: Curves) -> dict[str, tuple[str, ...]]:
+    """Return, by planned run, in what it lies outside the range of the measured runs of its phase; mostly nothing.
+
+    Parameters
+    ----------
+    planned
+        Runs; parents may be among ``known``.
+    known
+        Runs that were measured.
+    """
+    everyone = Curves(
+        pd.concat([known.runs[~known.runs.index.isin(planned.runs.index)], planned.runs]),
+        pd.concat([known.lr[~known.lr["run"].isin(planned.runs.index)], planned.lr]),
+        known.losses,
+    )
+    measured: dict[str, list[Range]] = {"pt": [], "cpt": []}
+    for run in known.losses["run"].unique():
+        measured[known.links[run].phase].append(_range(known, run))
+    bounds = {phase: _bounds(ranges) for phase, ranges in measured.items()}
+    names = [str(run) for run in planned.runs.index]
+    return {run: _outside(_range(everyone, run), *bounds[everyone.links[run].phase]) for run in names}
+
+
+def _bounds(ranges: Sequence[Range]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values = np.array(ranges, dtype=np.float64).reshape(-1, len(Range._fields))
+    return np.fmin.reduce(values, axis=0, initial=np.inf), np.fmax.reduce(values, axis=0, initial=-np.inf)
+
+
+def _range(curves: Curves, run: str) -> Range:
+    segments = lineage(curves, run)
+    link, rates = curves.links[run], learning_rates(curves, run)
+    forward_area = sum(float(segment.learning_rate.sum()) for segment in segments)
+    potential = _loss_potential(segments) if link.phase == "cpt" else np.nan
+    return Range(forward_area, float(rates.size), float(rates.max()), link.replay, potential)
+
+
+def _outside(asked: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:
+    slack = 1e-6
+    below, above = asked < lower * (1 - slack) - slack**2, asked > upper * (1 + slack) + slack**2
+    # a short run is a part of a longer one: only more training than was seen is new
+    below[: Range._fields.index("length") + 1] = False
+    return tuple(name.replace("_", " ") for name, out in zip(Range._fields, below | above, strict=True) if out)
 
 
 def _of_sizes(table: pd.DataFrame) -> Iterator[str]:

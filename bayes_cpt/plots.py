@@ -168,7 +168,9 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
                 _dots(panel, curves.losses, run, domain)
         marker = "." if part.sizes["step"] < FEW_STEPS else None
         column[-1].plot(part["step"], part["learning_rate"], color=GREY, linewidth=1.2, marker=marker)
-        column[0].set_title(textwrap.fill(run.replace("_", "_ "), 30).replace("_ ", "_"), fontsize="small")
+        column[0].set_title(
+            _run_title(run, str(part.coords.get("extrapolates", xr.DataArray("")).item())), fontsize="small"
+        )
         _learning_rate_axis(column[-1], "step")
     # the axis is shared and its lower end is set, which stops it from growing with later runs
     axes[-1, 0].set_ylim(0, 1.05 * float(forecast["learning_rate"].sel(run=shown).max()) or 1.0)
@@ -179,6 +181,12 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
     _legend(figure, {label: handle for panel in axes.flat for label, handle in _entries(panel).items()})
     _title(figure, note, forecast.attrs.get("warning", ""))
     return figure
+
+
+def _run_title(part: xr.Dataset, run: str) -> str:
+    name = textwrap.fill(run.replace("_", "_ "), 30).replace("_ ", "_")
+    outside = str(part["extrapolates"].item()) if "extrapolates" in part.coords else ""
+    return f"{name}\nextrapolates: {outside}" if outside else name
 
 
 def _shown(forecast: xr.Dataset, runs: Sequence[str] | None) -> tuple[list[str], str]:
@@ -350,7 +358,7 @@ def plot_backtest(result: Backtest) -> Figure:
     figure = plt.figure(
         figsize=(max(3.0 * len(domains), 2.4 * len(runs)), 3.4 + 2.2 * len(domains)), layout="constrained"
     )
-    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 2.2 * len(domains)])
+    above, below = np.array(figure.subfigures(2, 1, height_ratios=[3.2, 2.2 * len(domains)])).flat
     panels = np.atleast_1d(above.subplots(1, 2 * len(domains)))
     for domain, (coverage, pit) in zip(domains, panels.reshape(-1, 2), strict=True):
         rank = result.points.loc[result.points["domain"] == domain, "pit"].to_numpy()

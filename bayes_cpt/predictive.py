@@ -62,7 +62,7 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
     drawn = {
         f"loss_{domain}": replicated.sel(domain=domain)
         .sel(run=constant[f"run_{domain}"], step=constant[f"step_{domain}"])
-        .drop_vars(["run", "step", "domain", "replay", "peak", "end_step", "parent"], errors="ignore")
+        .drop_vars(["run", "step", "domain", "replay", "peak", "end_step", "parent", "extrapolates"], errors="ignore")
         for domain in fit.domains
     }
     tree = fit.tree.copy()

@@ -53,6 +53,17 @@ def tiny_folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def tiny(tiny_folder: Path) -> bc.Curves:
+    return bc.read_curves(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def microcpt() -> bc.Curves:
+    """Return the shipped curves; tests must not change them."""
+    return bc.read_curves(Path(__file__).parents[1] / "data" / "microcpt")
+
+
 def scheduled(run: str, schedule: Schedule) -> pd.DataFrame:
     """Return a run's rows of ``lr.csv``."""
     rates = bc.learning_rates(schedule)

@@ -201,3 +201,14 @@ def test_a_fit_that_did_not_converge_is_not_to_be_trusted(
     outcome = run("demo")
     assert outcome.code == code
     assert ("the verdict" in outcome.err) == (not converged)
+
+
+def test_the_help_of_commands_says_what_their_options_are_for(run: Run):
+    words = {
+        "fit": ["-m", "Model name", "Query over runs.csv", "Random seed"],
+        "backtest": ["-m", "left out together", "Query over runs.csv"],
+        "forecast": ["File that", "TOML grid"],
+    }
+    for command, expected in words.items():
+        said = " ".join(run(command, "--help").out.split())
+        assert all(word in said for word in expected), said

@@ -23,18 +23,6 @@ from bayes_cpt.curves import (
 )
 from bayes_cpt.errors import DataError
 
-MICROCPT = Path(__file__).parents[1] / "data" / "microcpt"
-
-
-@pytest.fixture
-def tiny(tiny_folder: Path) -> Curves:
-    return read_curves(tiny_folder)
-
-
-@pytest.fixture(scope="module")
-def microcpt() -> Curves:
-    return read_curves(MICROCPT)
-
 
 def assert_same(first: Curves, second: Curves) -> None:
     for name in ("runs", "lr", "losses"):

@@ -13,7 +13,7 @@ import bayes_cpt as bc
 from bayes_cpt.errors import DataError
 from bayes_cpt.forecasting import Part
 
-COLUMNS = ["run", "domain", "step", "mean", "q05", "q25", "q50", "q75", "q95"]
+COLUMNS = ["run", "domain", "step", "mean", "q05", "q25", "q50", "q75", "q95", "extrapolates"]
 SHORT, LONG = "pt_r000_steps2000", "pt_r000_steps6000"
 PLANNED = bc.plan(parent="pt", replay=0.0, schedule=bc.wsd(peak=2e-3, steps=[2000, 6000], warmup=100))
 NO_NOISE: Sequence[Part] = ("parameters", "discrepancy")
@@ -40,6 +40,7 @@ def test_the_table_has_the_columns_of_the_contract_and_ordered_quantiles(bands: 
     assert list(rows.columns) == COLUMNS
     assert (np.diff(rows[["q05", "q25", "q50", "q75", "q95"]].to_numpy(), axis=1) > 0).all()
     assert rows["mean"].between(rows["q25"], rows["q75"]).all()
+    assert rows.groupby("run")["extrapolates"].first().to_dict() == {SHORT: "", LONG: "forward area, length"}
 
 
 @pytest.mark.slow
@@ -172,7 +173,7 @@ def test_a_file_of_points_with_a_fault_is_refused(content: bytes | None, words: 
 def test_curves_of_the_prior_look_like_loss_curves(simulated: bc.Curves):
     prior = bc.prior_predictive(simulated, "cpt", domains=["pt"], draws=50, seed=1)
     rows = bc.table(prior)
-    assert np.isfinite(rows[COLUMNS[3:]].to_numpy()).all()
+    assert np.isfinite(rows[COLUMNS[3:-1]].to_numpy()).all()
     both = simulated.losses.merge(rows, on=["run", "domain", "step"])
     assert len(both) == len(simulated.losses)
     assert (both["q50"] / both["loss"]).between(1 / 3, 3).all()

@@ -1,24 +1,12 @@
 """Summaries of runs, and what the data cannot tell."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select
-from bayes_cpt.identification import curves_summary, not_identified
-
-MICROCPT = Path(__file__).parents[1] / "data" / "microcpt"
-
-
-@pytest.fixture
-def tiny(tiny_folder: Path) -> Curves:
-    return read_curves(tiny_folder)
-
-
-@pytest.fixture(scope="module")
-def microcpt() -> Curves:
-    return read_curves(MICROCPT)
+from bayes_cpt import constant, plan, resolve, wsd
+from bayes_cpt.curves import Curves, curves_from_frames, select
+from bayes_cpt.identification import beyond_data, curves_summary, not_identified
 
 
 def test_summary_tells_the_loss_potential_of_the_checkpoint(microcpt: Curves):
@@ -39,9 +27,10 @@ def test_summary_of_an_open_checkpoint_has_no_loss_potential(tiny: Curves):
 
 def test_the_shipped_curves_are_sound_and_lack_only_one_model_size(microcpt: Curves):
     assert len(microcpt.runs) == 17
-    (sentence,) = not_identified(microcpt)
-    assert '--where "model_size == 332448"' in sentence
-    assert not_identified(select(microcpt, "model_size == 332448")) == []
+    together, sizes = not_identified(microcpt)
+    assert '--where "model_size == 332448"' in sizes
+    assert "never varies together with length, peak LR, loss potential" in together
+    assert not_identified(select(microcpt, "model_size == 332448")) == [together]
 
 
 def of_one_replay(curves: Curves) -> Curves:
@@ -86,3 +75,21 @@ def test_identification_is_silent_on_what_the_data_can_tell(tiny: Curves):
     sentences = " ".join(not_identified(tiny))
     for word in ("never falls", "No PT run", "No CPT run", "no parent", "no loss at step 0", "is measured in", "sizes"):
         assert word not in sentences
+
+
+def test_plans_within_the_data_do_not_extrapolate_and_others_say_in_what(microcpt: Curves):
+    larger = select(microcpt, "model_size == 332448")
+    assert not any(beyond_data(larger, larger).values())
+
+    def outside(parent: str, replay: float, steps: int, peak: float) -> set[str]:
+        planned = resolve(plan(parent=parent, replay=replay, schedule=wsd(peak=peak, steps=steps, warmup=50)), larger)
+        (found,) = beyond_data(planned, larger).values()
+        return set(found)
+
+    assert outside("pt_m_wsd000", 0.3, 1000, 1e-3) == set()
+    assert outside("pt_m_wsd050", 0.0, 1000, 1e-3) == set()
+    assert outside("pt_m_wsd000", 0.3, 6000, 2e-3) == {"forward area", "length"}
+    assert outside("pt_m_wsd000", 0.3, 1000, 4e-3) == {"peak learning rate"}
+    without_full = select(larger, "replay != 1")
+    planned = resolve(plan(parent="pt_m_wsd000", replay=0.9, schedule=constant(peak=1e-3, steps=500)), without_full)
+    assert list(beyond_data(planned, without_full).values()) == [("replay ratio",)]

@@ -1,0 +1,193 @@
+"""What the Bayesian model buys: forecasts of left-out runs beside those of today's practice.
+
+    uv run python benchmarks/baselines.py [DATA] [-m MODEL] [--where QUERY] [--leave run] [--domains pt,cpt]
+
+Each fold of `bayes-cpt backtest` is forecast by the model; by the same law with independent Gaussian noise of one
+size; by least squares the paper's way (Huber loss of log losses, many starts) with a bootstrap of blocks of residuals;
+and by carrying the last value on: the checkpoint's loss, with no width. Scores are means over runs.
+"""
+
+import argparse
+import re
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.optimize import least_squares
+
+from bayes_cpt.areas import FloatArray
+from bayes_cpt.backtest import Fold, backtest, folds
+from bayes_cpt.curves import Curves, read_curves, select
+from bayes_cpt.features import Design, at_memory
+from bayes_cpt.inference import Prepared, prepare
+from bayes_cpt.likelihood import Model, coefficients
+from bayes_cpt.model import domain_models
+from bayes_cpt.score import averaged, score_draws
+from bayes_cpt.shipped import shipped
+from bayes_cpt.specs import Prior, read_spec
+
+COLUMNS = ["mae", "rmse", "wis", "crps", "cover50", "cover90", "width90"]
+HUBER = 1e-3
+STARTS, REFITS, BLOCK = 16, 200, 20
+
+
+def with_independent_noise(text: str) -> str:
+    """Return a model file's text with noise of one size and no discrepancy."""
+    plain = re.sub(r"\[priors\.(\w+_scale(?<!replay_scale)|transient_memory)\]\n(.+\n)+\n?", "", text)
+    for name in ("noise_learning_rate", "noise_shift"):
+        plain = re.sub(
+            rf"(\[priors\.{name}\]\n(?:(?!\[).+\n)*?median = )\S+(\nsigma = )\S+", r"\g<1>1e-6\g<2>0.01", plain
+        )
+    return plain
+
+
+def losses_by(model: Model, static: Design, names: list[str], vector: FloatArray) -> FloatArray:
+    """Return the law's losses at a vector of parameters, those that must be positive in logs."""
+    parameters = {
+        name: np.asarray(value if name in SIGNED else np.exp(value)) for name, value in zip(names, vector, strict=True)
+    }
+    features = at_memory(static, parameters["memory"])
+    return model.law.predict(model.domain, features, coefficients(model, parameters)).loss
+
+
+SIGNED = {"loss_at_reference", "beta", "a1", "replay_slowing", "rate_exponent"}
+
+
+def centre_and_spread(prior: Prior, domain: str, scale: float, *, signed: bool) -> tuple[float, float]:
+    """Return where starts are drawn, from the priors: least squares has none, but must begin somewhere."""
+    if signed:
+        return prior.argument("mu", domain) * scale, prior.argument("sigma", domain) * scale
+    return float(np.log(prior.argument("median", domain) * scale)), prior.argument("sigma", domain)
+
+
+def least_squares_draws(prepared: Prepared, fold: Fold, domain: str, unseen: Curves, seed: int) -> FloatArray:
+    """Return (refits, points) forecasts of a domain by bootstrap of blocks of residuals, residuals added."""
+    observations, random = prepared.observations, np.random.default_rng(seed)
+    model = domain_models(prepared.spec, observations)[domain]
+    names = list(model.law.parameters)
+    scales = observations.scales
+    spread = [
+        centre_and_spread(
+            prior := prepared.spec.priors[name], domain, scales[prior.unit][domain], signed=name in SIGNED
+        )
+        for name in names
+    ]
+    centre, width = np.array(spread).T
+    left = np.isin(np.array(observations.design.runs)[observations.design.run], list(fold.left_out))
+    kept = ~left[observations.nodes[domain]]
+    nodes, losses = observations.nodes[domain][kept], observations.losses[domain][kept]
+    points = unseen.losses[unseen.losses["domain"] == domain]
+    asked = observations.design.nodes(points)
+    predict = partial(losses_by, model, observations.design, names)
+
+    def residual(vector: FloatArray, target: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            off = np.log(np.maximum(predict(vector)[nodes], 1e-3)) - np.log(target)
+        # a weak pull to the middle keeps directions that the data do not see from running away
+        return np.nan_to_num(np.concatenate([off, HUBER * 1e-2 * (vector - centre) / width]), nan=10, posinf=10)
+
+    def fitted(start: FloatArray, target: FloatArray, most: int = 200) -> tuple[float, FloatArray]:
+        found = least_squares(
+            residual, start, args=(target,), loss="huber", f_scale=HUBER, x_scale=width, max_nfev=most
+        )
+        return float(found.cost), found.x
+
+    starts = [centre, *(centre + width * random.standard_normal((STARTS - 1, len(names))))]
+    best = min((fitted(start, losses) for start in starts), key=lambda pair: pair[0])[1]
+    mean = predict(best)
+    ratio = losses / mean[nodes]
+    draws = []
+    for _ in range(REFITS):
+        again = fitted(best, mean[nodes] * blocks(ratio, nodes.size, random), 15)[1]
+        draws.append(predict(again)[asked] * blocks(ratio, asked.size, random))
+    return np.array(draws)
+
+
+def blocks(ratio: FloatArray, count: int, random: np.random.Generator) -> FloatArray:
+    """Return ratios of losses to the law, in blocks drawn with replacement."""
+    starts = random.integers(0, max(1, ratio.size - BLOCK), count // BLOCK + 1)
+    return np.concatenate([ratio[start : start + BLOCK] for start in starts])[:count]
+
+
+def as_forecast(points: pd.DataFrame, draws: FloatArray) -> pd.DataFrame:
+    """Score draws (draws, points) of measured points, one run and domain at a time."""
+    scored = []
+    for (run, domain), rows in points.reset_index(drop=True).groupby(["run", "domain"]):
+        values = draws[:, rows.index].reshape(1, len(draws), 1, 1, len(rows))
+        forecast = xr.Dataset(
+            {"loss": (("chain", "draw", "run", "domain", "step"), values)},
+            coords={"run": [run], "domain": [domain], "step": rows["step"].to_numpy()},
+        )
+        scored.append(score_draws(forecast, rows))
+    return pd.concat(scored)
+
+
+def by_least_squares(curves: Curves, law: str, leave: str) -> pd.DataFrame:
+    """Score the paper's way of fitting."""
+    prepared = prepare(curves, law)
+    scored = []
+    for fold in folds(prepared.curves, leave):
+        unseen = left_out(prepared.curves, fold)
+        for domain, points in unseen.losses.groupby("domain"):
+            draws = least_squares_draws(prepared, fold, str(domain), unseen, 1)
+            scored.append(as_forecast(points, draws))
+    return pd.concat(scored)
+
+
+def by_last_value(curves: Curves, law: str, leave: str) -> pd.DataFrame:
+    """Score the checkpoint's loss, carried on."""
+    del law
+    scored = []
+    for fold in folds(curves, leave):
+        points = left_out(curves, fold).losses
+        start = curves.losses[curves.losses["step"] == 0].set_index(["run", "domain"])["loss"]
+        carried = start.reindex(pd.MultiIndex.from_frame(points[["run", "domain"]])).to_numpy()
+        scored.append(as_forecast(points, np.tile(carried, (2, 1))))
+    return pd.concat(scored)
+
+
+def left_out(curves: Curves, fold: Fold) -> Curves:
+    """Return the runs of a fold and their losses after the checkpoint."""
+    names = list(fold.left_out)
+    losses = curves.losses[curves.losses["run"].isin(names) & (curves.losses["step"] > 0)]
+    return Curves(curves.runs.loc[names], curves.lr[curves.lr["run"].isin(names)], losses)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default=shipped("data/microcpt"))
+    parser.add_argument("-m", "--model", default="cpt-replay")
+    parser.add_argument("--where", default="model_size == 332448")
+    parser.add_argument("--leave", default="run")
+    parser.add_argument("--domains", default="pt,cpt")
+    parser.add_argument("--only", help="one of the rows")
+    arguments = parser.parse_args()
+    curves = select(read_curves(arguments.data), arguments.where, arguments.domains.split(","))
+    plain = with_independent_noise(read_spec(arguments.model).text)
+    rows: dict[str, Callable[[], pd.DataFrame]] = {
+        "last value": partial(by_last_value, curves, arguments.model, arguments.leave),
+        "least squares, block bootstrap": partial(by_least_squares, curves, arguments.model, arguments.leave),
+        "independent noise": lambda: bayesian(curves, plain, arguments.leave),
+        "bayes_cpt": lambda: backtest(curves, arguments.model, leave=arguments.leave).points,
+    }
+    for name, forecast in rows.items():
+        if arguments.only in {None, name}:
+            means = averaged(forecast(), ["domain", "run"]).groupby("domain")[COLUMNS].mean()
+            print(means.round(4).assign(way=name).to_string(header=name == "last value"), flush=True)
+
+
+def bayesian(curves: Curves, text: str, leave: str) -> pd.DataFrame:
+    """Score a model given as text."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "independent-noise.toml"
+        path.write_text(text)
+        return backtest(curves, path, leave=leave).points
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Backtests: what is left out, that a refit does not see it, and what is said of the scores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import bayes_cpt as bc
+from bayes_cpt.backtest import Backtest, Fold, backtest, folds, verdict
+from bayes_cpt.errors import DataError
+from bayes_cpt.inference import Prepared, fit_prepared, prepare
+from bayes_cpt.score import averaged, score, score_draws
+
+
+def left_out(curves: bc.Curves, leave: str) -> list[set[str]]:
+    return [set(fold.left_out) for fold in folds(curves, leave)]
+
+
+@pytest.fixture(scope="module")
+def larger(microcpt: bc.Curves) -> bc.Curves:
+    return bc.select(microcpt, "model_size == 332448", ["pt", "cpt"])
+
+
+def test_runs_that_differ_in_seed_alone_are_left_out_together(larger: bc.Curves):
+    groups = left_out(larger, "run")
+    assert {"cpt_m_wsd000_wsd_r000", "cpt_m_wsd000_wsd_r000_seed2"} in groups
+    assert len(groups) == 8
+    assert sum(map(len, groups)) == 9
+
+
+def test_each_question_leaves_all_runs_out_that_answer_it(larger: bc.Curves):
+    ratios = larger.runs["replay"].dropna()
+    assert left_out(larger, "replay") == [set(ratios.index[ratios == ratio]) for ratio in (0, 0.25, 0.5, 1)]
+    assert {"cpt_m_wsd000_cos_r000_peak30"} in left_out(larger, "schedule")
+    assert {"cpt_m_wsd010_norewarm_r000"} in left_out(larger, "checkpoint")
+    (longer,) = left_out(larger, "length")
+    assert longer == set(ratios.index) - {"cpt_m_const_4000_const_r000", "cpt_m_wsd010_norewarm_r000"}
+
+
+def test_a_run_takes_its_children_with_it(tiny: bc.Curves):
+    pretraining = bc.select(tiny, "phase == 'pt'")
+    assert left_out(pretraining, "run") == [{"pt_decay"}]  # without the trunk nothing would be left
+
+
+def test_tails_are_cut_by_the_share_shown(tiny: bc.Curves):
+    assert folds(tiny, "tail", 0.3) == [Fold("cpt_r00", {"cpt_r00": 15}), Fold("cpt_r50", {"cpt_r50": 15})]
+
+
+@pytest.mark.parametrize(
+    ("leave", "cut", "words"),
+    [
+        ("replai", 0.5, "did you mean 'replay'?"),
+        ("checkpoint", 0.5, "nothing to leave out"),
+        ("tail", 1.0, "between 0 and 1, not 1"),
+    ],
+)
+def test_what_cannot_be_left_out_is_said(tiny: bc.Curves, leave: str, cut: float, words: str):
+    with pytest.raises(DataError, match=words.replace("?", r"\?")):
+        folds(tiny, leave, cut)
+
+
+@pytest.fixture(scope="module")
+def prepared(simulated: bc.Curves) -> Prepared:
+    return prepare(simulated, "cpt", domains=["pt"])
+
+
+@pytest.mark.slow
+def test_a_refit_does_not_see_what_is_left_out(prepared: Prepared, simulated: bc.Curves):
+    """A run's losses are changed beyond recognition: a fit without the run is the same to the last digit."""
+    spoilt = simulated.losses.assign(loss=simulated.losses["loss"] + 9 * (simulated.losses["run"] == "going"))
+    other = prepare(bc.curves_from_frames(simulated.runs, simulated.lr, spoilt), "cpt", domains=["pt"])
+    short = {"draws": 50, "tune": 50, "progress": False}
+    fits = [fit_prepared(these, {"going": 0}, **short) for these in (prepared, other)]  # pyright: ignore[reportArgumentType]
+    xr.testing.assert_identical(fits[0].posterior["memory"], fits[1].posterior["memory"])
+    assert "going" not in fits[0].curves.runs.index
+    assert "going" not in set(fits[0].curves.losses["run"])
+
+
+@pytest.mark.slow
+def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves):
+    seen: list[tuple[str, int, int]] = []
+    result = backtest(
+        simulated, "cpt", leave="run", domains=["pt"], draws=100, tune=100, done=lambda *fold: seen.append(fold)
+    )
+    assert {(name, folds) for name, _count, folds in seen} == {("cpt", 2), ("going", 2)}
+    assert [count for _name, count, _folds in seen] == [1, 2]
+    assert set(result.table["run"]) == {"cpt", "going"}
+    assert result.points["step"].min() > 0
+    assert (result.table["mae"] < 0.02).all()
+    assert (result.means["cover90"] > 0.75).all()
+    assert "2 unseen runs: pt: 90 % intervals hold" in verdict(result)
+    figure = bc.plot_backtest(result)
+    assert [axes.get_title() for axes in figure.axes] == ["pt", "pt", "cpt", "going"]
+
+
+@pytest.mark.slow
+def test_a_tail_is_forecast_from_what_the_run_has_shown(simulated: bc.Curves):
+    result = backtest(simulated, "cpt", leave="tail", domains=["pt"], cut=0.6, draws=50, tune=50)
+    ahead = result.points.groupby("run")["step"].min()
+    assert ahead.to_dict() == {"cpt": 1800, "going": 900}
+
+
+def of_width(factor: float) -> Backtest:
+    """Return scores of forecasts whose spread is a factor of the true one."""
+    random = np.random.default_rng(1)
+    losses = pd.DataFrame({"run": "a", "step": np.arange(1, 401), "domain": "pt", "loss": random.normal(2, 0.1, 400)})
+    draws = random.normal(2, 0.1 * factor, (2, 500, 1, 1, 400))
+    dims = ("chain", "draw", "run", "domain", "step")
+    forecast = xr.Dataset(
+        {"loss": (dims, draws)}, coords={"run": ["a"], "domain": ["pt"], "step": losses["step"].to_numpy()}
+    )
+    return Backtest("run", score_draws(forecast, losses).assign(fold="a", converged=True), 1)
+
+
+def test_the_verdict_tells_honest_intervals_from_narrow_and_wide_ones():
+    assert "intervals can be trusted" in verdict(of_width(1.0))
+    assert "too narrow (they would need 2." in verdict(of_width(0.4))
+    assert "too wide (0.4 times the width would do)" in verdict(of_width(2.5))
+
+
+def test_the_verdict_says_what_is_missing():
+    result = of_width(1.0)
+    doubtful = Backtest("run", result.points.assign(converged=False), 3)
+    assert "1 of the fits did not converge" in verdict(doubtful)
+    assert "interrupted after 1 of 3 folds" in verdict(doubtful)
+
+
+def test_scores_of_draws_are_those_of_the_normal_they_come_from():
+    """CRPS of N(0, 1) at 0: 2 phi(0) - 1/sqrt(pi); PIT one half (Gneiting & Raftery 2007)."""
+    random = np.random.default_rng(2)
+    dims = ("chain", "draw", "run", "domain", "step")
+    draws = xr.Dataset(
+        {"loss": (dims, random.standard_normal((4, 20_000, 1, 1, 1)))},
+        coords={"run": ["a"], "domain": ["pt"], "step": [5]},
+    )
+    losses = pd.DataFrame({"run": ["a"], "step": [5], "domain": ["pt"], "loss": [0.0]})
+    (point,) = score_draws(draws, losses).to_dict("records")
+    assert point["crps"] == pytest.approx(2 / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi), abs=0.01)
+    assert point["pit"] == pytest.approx(0.5, abs=0.01)
+    assert point["cover50"]
+    assert point["width90"] == pytest.approx(2 * 1.645, abs=0.03)
+
+
+@pytest.mark.slow
+def test_scores_of_draws_and_of_their_table_agree(fitted: bc.Fit):
+    losses = fitted.curves.losses.query("run == 'cpt' and step > 0")
+    draws = bc.forecast(fitted, bc.select(fitted.curves, "run == 'cpt'"), steps={"cpt": losses["step"].tolist()})
+    names = ["mae", "rmse", "wis", "cover50", "cover90", "width90"]
+    of_table, of_draws = score(bc.table(draws), losses), averaged(score_draws(draws, losses))
+    np.testing.assert_allclose(of_draws[names], of_table[names])
+
+
+@pytest.mark.slow
+def test_an_interrupted_backtest_keeps_what_is_done(simulated: bc.Curves):
+    def stop(_name: str, _count: int, _folds: int) -> None:
+        raise KeyboardInterrupt
+
+    result = backtest(simulated, "cpt", domains=["pt"], draws=50, tune=50, done=stop)
+    assert (result.points["fold"].nunique(), result.folds) == (1, 2)
