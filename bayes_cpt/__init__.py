@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bayes_cpt.backtest import Backtest, backtest, verdict
+    from bayes_cpt.backtest import Backtest, backtest, means, read_scores, verdict
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
     from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
     from bayes_cpt.errors import BayesCptError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bayes_cpt.specs import model_names, read_spec
 
 _HOMES = {
-    "backtest": ("Backtest", "backtest", "verdict"),
+    "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
     "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
     "errors": ("BayesCptError",),
@@ -61,6 +61,7 @@ __all__ = [
     "lineage_tree",
     "linear",
     "load",
+    "means",
     "model_names",
     "not_identified",
     "parse_limit",
@@ -76,6 +77,7 @@ __all__ = [
     "read_curves",
     "read_plan",
     "read_points",
+    "read_scores",
     "read_spec",
     "resolve",
     "save",

@@ -50,14 +50,14 @@ class Backtest:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90."""
-        by = ["fold", "run", "domain", "converged"]
-        return averaged(self.points, by).reset_index()
+        """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90, stretch.
 
-    @property
-    def means(self) -> pd.DataFrame:
-        """The same by domain: each run counts once, however many points it has."""
-        return averaged(self.points, ["domain", "run"]).groupby("domain", sort=False).mean()
+        ``stretch`` is the factor on the 90 % intervals with which they would have held 90 % of the points.
+        """
+        by = ["fold", "run", "domain", "converged"]
+        stretch = self.points.groupby(by, sort=False)[["loss", "q05", "q50", "q95"]].apply(_stretch)
+        scores = averaged(self.points, by).assign(stretch=stretch).reset_index()
+        return scores.assign(leave=self.leave, folds=self.folds)
 
 
 def backtest(
@@ -230,39 +230,63 @@ def _name(group: Sequence[str]) -> str:
 # In words ------------------------------------------------------------------------------------------------------------
 
 
-def verdict(result: Backtest) -> str:
-    """Say, by domain, whether the intervals can be trusted for this kind of question, and by how much they are off."""
-    said = [_said(domain, rows) for domain, rows in result.points.groupby("domain", sort=False)]
-    runs = result.points["run"].nunique()
-    kind = "the rest of runs in progress" if result.leave == "tail" else f"runs of an unseen {result.leave}"
-    if result.leave == "run":
-        kind = "unseen runs"
-    doubts = int((~result.points.drop_duplicates("fold")["converged"]).sum())
-    notes = [f"{doubts} of the fits did not converge: sample longer"] if doubts else []
-    finished = result.points["fold"].nunique()
-    if finished < result.folds:
-        notes.append(f"interrupted after {finished} of {result.folds} folds")
-    return "; ".join([f"Backtest on {runs} {kind}: " + "; ".join(said), *notes])
+def verdict(table: pd.DataFrame) -> str:
+    """Say, by domain, whether intervals can be trusted for this kind of question, and by how much they are off.
+
+    Parameters
+    ----------
+    table
+        Of a `Backtest`, or as `read_scores` reads it.
+    """
+    leave, folds = str(table["leave"].iloc[0]), int(table["folds"].iloc[0])
+    said = [_said(str(domain), means(rows).iloc[0]) for domain, rows in table.groupby("domain", sort=False)]
+    kind = {"run": "unseen runs", "tail": "runs of which the rest was unseen"}.get(leave, f"runs of an unseen {leave}")
+    by_fold = table.drop_duplicates("fold")
+    doubts, done = int((~by_fold["converged"]).sum()), len(by_fold)
+    notes = [f"{doubts} of the {done} fits did not converge: sample longer"] if doubts else []
+    notes += [f"interrupted after {done} of {folds} folds"] if done < folds else []
+    return "; ".join([f"Backtest on {table['run'].nunique()} {kind}: " + "; ".join(said), *notes])
 
 
-def _said(domain: object, points: pd.DataFrame) -> str:
-    by_run = averaged(points, ["run"]).mean()
-    half, most, stretch = by_run["cover50"], by_run["cover90"], _stretch(points)
-    trusted = abs(most - 0.9) <= FAR and abs(half - 0.5) <= 2 * FAR
-    if trusted:
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean scores by domain; each run counts once, however many points it has."""
+    return table.drop(columns=["fold", "run", "converged", "leave", "folds"]).groupby("domain", sort=False).mean()
+
+
+def _said(domain: str, scores: pd.Series) -> str:
+    half, most, stretch = (float(scores[name]) for name in ("cover50", "cover90", "stretch"))
+    if abs(most - 0.9) <= FAR and abs(half - 0.5) <= 2 * FAR:
         judged = "can be trusted"
-    elif most < 0.9 and half < 0.5 + 2 * FAR:
+    elif stretch > 1:
         judged = f"are too narrow (they would need {stretch:.1f} times the width)"
     else:
         judged = f"are too wide ({stretch:.1f} times the width would do)"
     return (
         f"{domain}: 90 % intervals hold {most:.0%} and 50 % intervals {half:.0%}, mean absolute error "
-        f"{by_run['mae']:.4f}: intervals {judged}"
+        f"{scores['mae']:.4f}: intervals {judged}"
     )
 
 
 def _stretch(points: pd.DataFrame) -> float:
-    """Return the factor on the 90 % intervals, about the median, with which they would have held 90 % of the points."""
     off = points["loss"] - points["q50"]
     reach = np.where(off > 0, points["q95"] - points["q50"], points["q50"] - points["q05"])
     return float(np.quantile(np.abs(off) / reach, 0.9))
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read the table that `bayes-cpt backtest` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is not there or is another table.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    needed = {"fold", "run", "domain", "converged", "leave", "folds", "mae", "cover50", "cover90", "stretch"}
+    missing = sorted(needed - set(table))
+    if missing or table.empty:
+        raise DataError(f"{path} is not a table of bayes-cpt backtest: {', '.join(missing) or 'rows'} missing")
+    return table

@@ -26,6 +26,10 @@ NOT_CONVERGED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
+NOT_TESTED = (
+    "Not backtested: bayes-cpt backtest DATA tells whether these intervals hold on your data; quote it by --backtest"
+)
+
 # plain assignments: Typer does not look into aliases made by `type`
 Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, losses.csv.")]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
@@ -141,11 +145,15 @@ def decide(
     output: Annotated[Path, typer.Option("-o", "--output", help="Table of the candidates to write.")] = Path(
         "decision.csv"
     ),
+    tested: Annotated[
+        Path | None, typer.Option("--backtest", help="Table that `backtest` wrote, to quote beside the answer.")
+    ] = None,
     plot: Plot = None,
     seed: Seed = 1,
 ) -> int:
     """Choose among planned runs under risk, and say why the others lost."""
     weights, limits = bc.parse_objective(minimise), [bc.parse_limit(text) for text in limit or []]
+    trust = bc.verdict(bc.read_scores(tested)) if tested else NOT_TESTED
     fitted = bc.load(fit_file)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     ends = {str(run): [int(end)] for run, end in planned.lr.groupby("run")["step"].max().items()}
@@ -155,7 +163,7 @@ def decide(
     _write_table(decision.table, output)
     if plot:
         _draw(bc.plot_decision(decision), plot)
-    print(bc.answer(decision))
+    print(f"{bc.answer(decision)}\n{trust}")
     return _trusted(fitted)
 
 
@@ -188,13 +196,14 @@ def backtest(
         seed=seed,
         done=lambda name, count, folds: print(f"{count} of {folds}: {name}", file=sys.stderr),
     )
-    _write_table(result.table, output)
+    scores = result.table
+    _write_table(scores, output)
     if plot:
         _draw(bc.plot_backtest(result), plot)
-    print(f"{result.means.round(4).to_string()}\n{bc.verdict(result)}")
-    if result.points["fold"].nunique() < result.folds:
+    print(f"{bc.means(scores).round(4).to_string()}\n{bc.verdict(scores)}")
+    if scores["fold"].nunique() < result.folds:
         sys.exit(INTERRUPTED)
-    return 0 if result.points["converged"].all() else NOT_CONVERGED
+    return 0 if scores["converged"].all() else NOT_CONVERGED
 
 
 @app.command()

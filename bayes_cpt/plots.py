@@ -168,9 +168,7 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
                 _dots(panel, curves.losses, run, domain)
         marker = "." if part.sizes["step"] < FEW_STEPS else None
         column[-1].plot(part["step"], part["learning_rate"], color=GREY, linewidth=1.2, marker=marker)
-        column[0].set_title(
-            _run_title(run, str(part.coords.get("extrapolates", xr.DataArray("")).item())), fontsize="small"
-        )
+        column[0].set_title(_run_title(part, run), fontsize="small")
         _learning_rate_axis(column[-1], "step")
     # the axis is shared and its lower end is set, which stops it from growing with later runs
     axes[-1, 0].set_ylim(0, 1.05 * float(forecast["learning_rate"].sel(run=shown).max()) or 1.0)

@@ -1,12 +1,14 @@
 """Backtests: what is left out, that a refit does not see it, and what is said of the scores."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import bayes_cpt as bc
-from bayes_cpt.backtest import Backtest, Fold, backtest, folds, verdict
+from bayes_cpt.backtest import Backtest, Fold, backtest, folds, means, read_scores, verdict
 from bayes_cpt.errors import DataError
 from bayes_cpt.inference import Prepared, fit_prepared, prepare
 from bayes_cpt.score import averaged, score, score_draws
@@ -77,7 +79,7 @@ def test_a_refit_does_not_see_what_is_left_out(prepared: Prepared, simulated: bc
 
 
 @pytest.mark.slow
-def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves):
+def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
     result = backtest(
         simulated, "cpt", leave="run", domains=["pt"], draws=100, tune=100, done=lambda *fold: seen.append(fold)
@@ -87,8 +89,10 @@ def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves):
     assert set(result.table["run"]) == {"cpt", "going"}
     assert result.points["step"].min() > 0
     assert (result.table["mae"] < 0.02).all()
-    assert (result.means["cover90"] > 0.75).all()
-    assert "2 unseen runs: pt: 90 % intervals hold" in verdict(result)
+    assert (means(result.table)["cover90"] > 0.75).all()
+    assert "2 unseen runs: pt: 90 % intervals hold" in verdict(result.table)
+    result.table.to_csv(tmp_path / "scores.csv", index=False)
+    assert verdict(read_scores(tmp_path / "scores.csv")) == verdict(result.table)
     figure = bc.plot_backtest(result)
     assert [axes.get_title() for axes in figure.axes] == ["pt", "pt", "cpt", "going"]
 
@@ -113,16 +117,25 @@ def of_width(factor: float) -> Backtest:
 
 
 def test_the_verdict_tells_honest_intervals_from_narrow_and_wide_ones():
-    assert "intervals can be trusted" in verdict(of_width(1.0))
-    assert "too narrow (they would need 2." in verdict(of_width(0.4))
-    assert "too wide (0.4 times the width would do)" in verdict(of_width(2.5))
+    assert "intervals can be trusted" in verdict(of_width(1.0).table)
+    assert "too narrow (they would need 2." in verdict(of_width(0.4).table)
+    assert "too wide (0.4 times the width would do)" in verdict(of_width(2.5).table)
 
 
 def test_the_verdict_says_what_is_missing():
     result = of_width(1.0)
-    doubtful = Backtest("run", result.points.assign(converged=False), 3)
-    assert "1 of the fits did not converge" in verdict(doubtful)
-    assert "interrupted after 1 of 3 folds" in verdict(doubtful)
+    said = verdict(Backtest("run", result.points.assign(converged=False), 3).table)
+    assert "1 of the 1 fits did not converge" in said
+    assert "interrupted after 1 of 3 folds" in said
+
+
+def test_other_tables_are_not_read_as_scores(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    with pytest.raises(DataError, match="cannot be read"):
+        read_scores(path)
+    path.write_text("run,domain\na,pt\n")
+    with pytest.raises(DataError, match=r"not a table of bayes-cpt backtest: converged, cover50"):
+        read_scores(path)
 
 
 def test_scores_of_draws_are_those_of_the_normal_they_come_from():
