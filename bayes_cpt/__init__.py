@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bayes_cpt.inference import Fit, fit, load, save, summary
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, plot_prior_predictive
-    from bayes_cpt.predictive import predictive_check, prior_predictive
+    from bayes_cpt.predictive import informed, predictive_check, prior_predictive
     from bayes_cpt.report import demo
     from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.specs import model_names, read_spec
@@ -31,7 +31,7 @@ _HOMES = {
     "inference": ("Fit", "fit", "load", "save", "summary"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
     "plots": ("plot_backtest", "plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
-    "predictive": ("predictive_check", "prior_predictive"),
+    "predictive": ("informed", "predictive_check", "prior_predictive"),
     "report": ("demo",),
     "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
     "specs": ("model_names", "read_spec"),
@@ -57,6 +57,7 @@ __all__ = [
     "fit",
     "forecast",
     "from_points",
+    "informed",
     "learning_rates",
     "lineage_tree",
     "linear",

@@ -101,7 +101,7 @@ def fit(
     print(bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string())
     if aside := int(fitted.tree.attrs["set_aside"]):
         print(f"{aside} points within the PT warm-up were set aside: the law does not describe them")
-    print(f"{held}\n{output}: {fitted.verdict}")
+    print(f"{_what_was_learnt(fitted)}\n{held}\n{output}: {fitted.verdict}")
     return _trusted(fitted)
 
 
@@ -212,6 +212,13 @@ def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to 
     fitted = bc.demo(output)
     print(f"open {output / 'report.html'}")
     return _trusted(fitted)
+
+
+def _what_was_learnt(fitted: "bc.Fit") -> str:
+    table = bc.informed(fitted)
+    resting = [f"{name} ({width:.0%})" for name, width in table.loc[~table["learnt"], "width"].items()]
+    told = f"the data told {int(table['learnt'].sum())} of {len(table)} parameters"
+    return f"{told}; still more than half as wide as their priors: {', '.join(resting)}" if resting else told
 
 
 def _names(domains: str | None) -> list[str] | None:

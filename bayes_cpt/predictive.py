@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import arviz as az
+import numpy as np
+import pandas as pd
 import pymc as pm
 import xarray as xr
 
+from bayes_cpt.areas import FloatArray
 from bayes_cpt.curves import Curves, select
 from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Fit
@@ -44,6 +47,41 @@ def prior_predictive(
     chosen = select(curves, domains=observations.domains)
     prior = Fit(tree, spec, chosen, domain_models(spec, observations))
     return forecast(prior, chosen, steps=_measured_steps(chosen), seed=seed)
+
+
+PRIOR_DRAWS = 500
+LEARNT = 0.5
+"""A posterior wider than this share of its prior says that the data told little."""
+
+
+def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
+    """Compare the posterior of each sampled parameter with its prior, to see what the data told.
+
+    Returns
+    -------
+    DataFrame
+        By parameter (``name[domain]``): ``prior_sd`` and ``posterior_sd``, of the logarithm where the parameter is
+        positive, their ratio ``width``, and ``learnt``: whether it is below a half.
+    """
+    spec = fit.spec
+    model = build(spec, observe(fit.curves, spec.law, fit.domains))
+    variables = [variable for variable in model.free_RVs if spec.priors[str(variable.name)].in_likelihood]
+    values = pm.draw(variables, draws=PRIOR_DRAWS, random_seed=seed, mode="FAST_COMPILE")
+    rows = {}
+    for variable, prior in zip(variables, values, strict=True):
+        name = str(variable.name)
+        drawn = fit.posterior[name].transpose("chain", "draw", ...).to_numpy()
+        posterior = drawn.reshape(-1, *drawn.shape[2:])
+        before, after = (_spread(these, positive=bool((prior > 0).all())) for these in (prior, posterior))
+        labels = [f"{name}[{domain}]" for domain in fit.domains] if prior.ndim > 1 else [name]
+        rows |= dict(zip(labels, zip(np.atleast_1d(before), np.atleast_1d(after), strict=True), strict=True))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["prior_sd", "posterior_sd"])
+    width = table["posterior_sd"] / table["prior_sd"]
+    return table.assign(width=width, learnt=width < LEARNT)
+
+
+def _spread(values: FloatArray, *, positive: bool) -> FloatArray:
+    return np.std(np.log(values) if positive else values, axis=0)
 
 
 def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:

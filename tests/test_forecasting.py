@@ -191,6 +191,16 @@ def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
     assert "posterior_predictive" not in fitted.tree
 
 
+@pytest.mark.slow
+def test_the_fit_tells_what_the_data_told(fitted: bc.Fit):
+    """One curve tells the drop by annealing; runs from one pre-training cannot tell how those scatter."""
+    table = bc.informed(fitted)
+    assert table.loc["annealing_drop[pt]", "learnt"]
+    assert not table.loc["offset_scale[pt]", "learnt"]
+    assert "shift_scale[pt]" not in table.index  # added when predicting: the data have no say
+    assert (table["width"] > 0).all()
+
+
 def test_a_law_without_replay_refuses_a_plan_of_other_ratios(fitted: bc.Fit):
     with pytest.raises(DataError, match="has no replay"):
         bc.forecast(fitted, bc.plan(parent="pt", replay=[0.0, 0.5], schedule=bc.constant(peak=1e-4, steps=100)))
