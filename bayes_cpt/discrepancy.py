@@ -6,7 +6,6 @@ a column that is zero where the effect has had nothing to act on:
 - ``smooth``: the law's own misfit over log forward area, common to all runs (Matern-3/2, by its leading modes), and
   a slope that is 0 on the data and opens the band beyond them;
 - ``offset``: a run from scratch as a whole sits a little above or below the law;
-- ``transient``: its early misfit, which fades with the steps;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's, the more so beyond the data;
 - ``shift``: the same of its distribution shift.
 
@@ -49,15 +48,12 @@ class Nodes(NamedTuple):
         (nodes,) Log of the forward area over the reference.
     seen
         Its range in the fitted data.
-    transient_memory
-        Steps in which the transient fades.
     """
 
     design: Design
     terms: Terms
     log_forward_area: Array
     seen: tuple[float, float]
-    transient_memory: Array
 
 
 class Component(NamedTuple):
@@ -93,11 +89,6 @@ def _offset_columns(nodes: Nodes) -> Array:
     return _root(nodes.design)
 
 
-def _transient_columns(nodes: Nodes) -> Array:
-    elapsed = nodes.design.features["elapsed"]
-    return np.exp(-elapsed / nodes.transient_memory[..., None])[..., None, :] * _root(nodes.design)
-
-
 def _annealing_columns(nodes: Nodes) -> Array:
     return _inherited_columns(nodes.design, _opening_annealing(nodes))
 
@@ -116,11 +107,6 @@ def _smooth_total(nodes: Nodes, effects: Array) -> Array:
 
 def _offset_total(nodes: Nodes, effects: Array) -> Array:
     return effects @ _root(nodes.design)
-
-
-def _transient_total(nodes: Nodes, effects: Array) -> Array:
-    fading = np.exp(-nodes.design.features["elapsed"] / nodes.transient_memory[..., None])
-    return fading * _offset_total(nodes, effects)
 
 
 def _annealing_total(nodes: Nodes, effects: Array) -> Array:
@@ -152,7 +138,6 @@ COMPONENTS: Mapping[str, Component] = MappingProxyType(
     {
         "smooth": Component(_smooth_columns, _smooth_total, None),
         "offset": Component(_offset_columns, _offset_total, root_runs),
-        "transient": Component(_transient_columns, _transient_total, root_runs),
         "annealing": Component(_annealing_columns, _annealing_total, all_runs),
         "shift": Component(_shift_columns, _shift_total, cpt_runs),
     }

@@ -158,7 +158,6 @@ def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:
 def _schedule_features(curves: Curves, run: str, steps: IntArray, peak: float) -> dict[str, FloatArray]:
     parts = lineage(curves, run)
     area = areas(parts, steps, MEMORIES)
-    elapsed = sum(part.learning_rate.size for part in parts[:-1] if part.phase == "pt")
     annealing_cpt, jump = area.annealing_cpt, np.zeros_like(area.annealing_cpt)
     if parts[0].phase == "cpt":
         response = jump_response(steps + _steps_before(parts), MEMORIES)
@@ -173,7 +172,6 @@ def _schedule_features(curves: Curves, run: str, steps: IntArray, peak: float) -
         "annealing_area_cpt": (annealing_cpt / (MEMORIES * peak)).T,
         "jump_area_cpt": (jump / (MEMORIES * peak)).T,
         "relative_learning_rate": area.learning_rate / peak,
-        "elapsed": elapsed + (steps if parts[-1].phase == "pt" else 0 * steps).astype(np.float64),
     }
 
 

@@ -76,7 +76,6 @@ def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> E
         terms=terms,
         log_forward_area=np.log(np.maximum(area, design.peak) / model.reference.forward_area),
         seen=model.seen,
-        transient_memory=parameters.get("transient_memory"),
     )
     variance = noise_variance(
         features["relative_learning_rate"],

@@ -158,8 +158,8 @@ def _optional_parameters(law: Law) -> tuple[str, ...]:
     """Scales of the parts of the discrepancy that the law has room for."""
     absent = {"shift"} if not law.has_shift else set()
     # the smooth process lives on log forward area, which an open checkpoint does not tell
-    absent |= set() if law.knows_checkpoint else {"smooth", "transient"}
-    return (*(f"{name}_scale" for name in COMPONENTS if name not in absent), "transient_memory")
+    absent |= set() if law.knows_checkpoint else {"smooth"}
+    return tuple(f"{name}_scale" for name in COMPONENTS if name not in absent)
 
 
 def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
@@ -171,8 +171,6 @@ def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
         for name in tables
         if name not in known
     ]
-    if ("transient_scale" in tables) != ("transient_memory" in tables):
-        faults.append("transient_scale and transient_memory go together: give both priors or neither")
     return faults
 
 

@@ -37,7 +37,7 @@ STARTS, REFITS, BLOCK = 16, 200, 20
 
 def with_independent_noise(text: str) -> str:
     """Return a model file's text with noise of one size and no discrepancy."""
-    plain = re.sub(r"\[priors\.(\w+_scale(?<!replay_scale)|transient_memory)\]\n(.+\n)+\n?", "", text)
+    plain = re.sub(r"\[priors\.(\w+_scale(?<!replay_scale))\]\n(.+\n)+\n?", "", text)
     for name in ("noise_learning_rate", "noise_shift"):
         plain = re.sub(
             rf"(\[priors\.{name}\]\n(?:(?!\[).+\n)*?median = )\S+(\nsigma = )\S+", r"\g<1>1e-6\g<2>0.01", plain

@@ -120,7 +120,7 @@ def timed_with_numba(name: str, text: str, observations: Observations) -> float:
 
 def without_discrepancy(text: str) -> str:
     """Return a model file's text without its parts of the discrepancy."""
-    return re.sub(r"\[priors\.(\w+_scale|transient_memory)\]\n(.+\n)+\n?", "", text)
+    return re.sub(r"\[priors\.(\w+_scale)\]\n(.+\n)+\n?", "", text)
 
 
 def main() -> None:

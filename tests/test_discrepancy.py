@@ -40,7 +40,7 @@ def nodes(tiny_folder: Path) -> Nodes:
     static = design(curves, points, 2e-3)
     terms = law("cpt-replay").predict("pt", at_memory(static, np.asarray(20.0)), OWN)
     area = static.features["forward_area_pt"] + static.features["forward_area_cpt"]
-    return Nodes(static, terms, np.log(area / area.max()), (-4.0, 0.0), np.asarray(15.0))
+    return Nodes(static, terms, np.log(area / area.max()), (-4.0, 0.0))
 
 
 def at(static: Design, run: str, step: int) -> int:
@@ -83,7 +83,7 @@ def test_an_effect_acts_on_its_own_run_and_what_comes_after(nodes: Nodes, compon
         assert inherited.any()
 
 
-def test_offsets_and_transients_belong_to_runs_from_scratch(nodes: Nodes):
+def test_offsets_belong_to_runs_from_scratch_and_shifts_to_cpt(nodes: Nodes):
     static = nodes.design
     assert effect_labels("offset", static) == ["pt_const"]
     assert effect_labels("shift", static) == ["cpt_r00", "cpt_r50"]
@@ -91,12 +91,6 @@ def test_offsets_and_transients_belong_to_runs_from_scratch(nodes: Nodes):
     assert root_runs(static).tolist() == [0]
     assert cpt_runs(static).tolist() == [2, 3]
     assert (COMPONENTS["offset"].columns(nodes) == 1).all()
-    transient = COMPONENTS["transient"].columns(nodes)[0]
-    steps = np.array([10, 40, 100])
-    rows = [at(static, "pt_const", step) for step in steps]
-    np.testing.assert_allclose(transient[rows], np.exp(-steps / 15))
-    continued = transient[static.run == static.runs.index("cpt_r00")]
-    np.testing.assert_allclose(continued, np.exp(-100 / 15), err_msg="PT's steps alone fade it")
 
 
 def test_the_band_opens_beyond_the_data_alone(nodes: Nodes):
@@ -115,13 +109,10 @@ def test_the_band_opens_beyond_the_data_alone(nodes: Nodes):
 
 def test_draws_of_the_parameters_lead(nodes: Nodes):
     scale = np.array([1.0, 2.0])
-    many = nodes._replace(
-        terms=Terms(*(scale[:, None] * term for term in nodes.terms)), transient_memory=np.array([15.0, 30.0])
-    )
+    many = nodes._replace(terms=Terms(*(scale[:, None] * term for term in nodes.terms)))
     for name in ("annealing", "shift"):
         one = COMPONENTS[name].columns(nodes)
         np.testing.assert_allclose(COMPONENTS[name].columns(many), scale[:, None, None] * one, atol=1e-12)
-    np.testing.assert_allclose(COMPONENTS["transient"].columns(many)[0], COMPONENTS["transient"].columns(nodes))
 
 
 def test_smooth_modes_are_a_matern_process():

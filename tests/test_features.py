@@ -129,7 +129,6 @@ def test_a_design_has_ancestors_starts_and_each_point_once(curves: Curves):
     nodes = static.nodes(points)
     assert static.step[nodes].tolist() == [50, 50, 0]
     assert static.features["replay_ratio"][static.start].tolist() == [1, 1, 0.25]
-    assert static.features["elapsed"][nodes].tolist() == [8000] * 3
 
 
 def test_a_child_starts_with_the_features_of_its_parent(curves: Curves):

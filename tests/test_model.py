@@ -111,7 +111,6 @@ def test_a_prior_may_differ_by_domain(curves: Curves):
 def test_a_model_without_discrepancy(curves: Curves):
     head, *priors = read_spec("cpt-replay").text.split("[priors.")
     kept = [text for text in priors if not text.split("]")[0].endswith("_scale") or text.startswith("replay_scale")]
-    kept = [text for text in kept if not text.startswith("transient_memory")]
     spec = parse_spec("plain", "[priors.".join([head, *kept]))
     assert spec.components == ()
     evaluate, start = density(build(spec, observe(curves, spec.law)))

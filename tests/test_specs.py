@@ -23,8 +23,7 @@ def test_there_is_a_model_for_every_law():
 def test_shipped_models_match_their_law(name: str):
     spec = read_spec(name)
     parts = {f"{component}_scale" for component in spec.components}
-    memory = {"transient_memory"} if "transient" in spec.components else set()
-    assert set(spec.priors) == {*required_parameters(spec.law), *parts, *memory}
+    assert set(spec.priors) == {*required_parameters(spec.law), *parts}
     assert spec.text == TEXTS[name]
 
 
@@ -38,8 +37,8 @@ def test_shipped_priors_have_what_their_distribution_takes_on_both_domains(name:
 
 def test_parts_of_the_discrepancy_follow_the_priors():
     text = TEXTS["annealing"]
-    spec = parse_spec("m", without_table(without_table(text, "transient_scale"), "transient_memory"))
-    assert set(read_spec("annealing").components) - set(spec.components) == {"transient"}
+    spec = parse_spec("m", without_table(text, "offset_scale"))
+    assert set(read_spec("annealing").components) - set(spec.components) == {"offset"}
     assert list(spec.components) == [name for name in COMPONENTS if name in spec.components]
 
 
@@ -154,14 +153,6 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "priors is not a table": ('law = "cpt"\npriors = 3\n', ["mine", "[priors.NAME] tables"]),
     "law is not text": ("law = 3\n", ["unknown law '3'"]),
     "law is a list": ('law = ["cpt"]\n', ["unknown law", "the laws are"]),
-    "transient without memory": (
-        without_table(TEXTS["annealing"], "transient_memory"),
-        ["transient_scale and transient_memory go together"],
-    ),
-    "memory without transient": (
-        without_table(TEXTS["annealing"], "transient_scale"),
-        ["transient_scale and transient_memory go together"],
-    ),
     "smooth of an open checkpoint": (
         OPEN + SCALE.format("smooth"),
         ["[priors.smooth_scale] is not a parameter of law 'open-checkpoint'"],
