@@ -240,14 +240,18 @@ def _all(limits: Sequence[Limit]) -> str:
     return " and ".join(map(str, limits))
 
 
+def _none_of(count: int) -> str:
+    return "The one candidate does not meet" if count == 1 else f"None of the {count} candidates meets"
+
+
 def _verdict(table: pd.DataFrame, leader: pd.Series, limits: Sequence[Limit], risk: str) -> str:
     if not leader["feasible"]:
         needs = (
             f"{x.domain} <= {x.number(_rounded_up(leader[f'needs {x}']))}" for x in limits if not leader[f"meets {x}"]
         )
         return (
-            f"None of the {len(table)} candidates meets {_all(limits)}. The closest is {leader['run']}: "
-            f"{_broken(leader, limits)}. It would do with {' and '.join(needs)}."
+            f"{_none_of(len(table))} {_all(limits)}. The closest is {leader['run']}: "
+            f"{_broken(leader, limits)}. It would meet {' and '.join(needs)}."
         )
     value = f"{leader['objective_risk']:+.3f} {_by(risk)}"
     field = _field(int(table["feasible"].sum()), limits)

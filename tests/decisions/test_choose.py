@@ -114,7 +114,7 @@ def test_without_a_feasible_candidate_nothing_is_chosen_and_the_closest_is_named
     # Shortfalls: bold 0.9 (pt), even 0.65 (pt), meek 0.25 (cpt)
     assert decision.verdict == (
         "None of the 3 candidates meets pt <= +0.05 @ 0.9 and cpt <= -0.7 @ 0.5. The closest is meek: "
-        "breaks cpt <= -0.7: holds with probability 0.25, 0.5 wanted. It would do with cpt <= -0.3."
+        "breaks cpt <= -0.7: holds with probability 0.25, 0.5 wanted. It would meet cpt <= -0.3."
     )
     assert by_run(decision, "reason")["meek"].startswith("closest, but breaks cpt <= -0.7")
     assert by_run(decision, "reason")["even"] == "breaks pt <= +0.05: holds with probability 0.25, 0.9 wanted"
