@@ -19,8 +19,8 @@ from bayes_cpt.score import averaged, score_draws
 from bayes_cpt.specs import DEFAULT_MODEL
 
 CHAINS = 2
-FAR = 0.1
-"""Shares of points by which the coverage of 90 % intervals may miss and still be trusted; twice that for 50 %."""
+FAR = {"cover50": 0.15, "cover90": 0.1}
+"""By how much the coverage of intervals may miss its nominal level for them to be trusted."""
 
 
 class Fold(NamedTuple):
@@ -42,11 +42,14 @@ class Backtest:
         One row a measured point, as `bayes_cpt.score.score_draws` gives, with the fold and whether its fit converged.
     folds
         How many there were to do; ``points`` has fewer if it was interrupted.
+    kept
+        Runs that were never left out: more than half of the runs would have gone with them.
     """
 
     leave: str
     points: pd.DataFrame
     folds: int
+    kept: tuple[str, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
@@ -116,8 +119,10 @@ def backtest(
             pool.shutdown(wait=False, cancel_futures=True)
             if not scored:
                 raise
+    asked = {run for fold in planned for run in fold.left_out}
+    kept = tuple(run for run in _candidates(prepared.curves) if run not in asked)
     ordered = [scored[fold.name] for fold in planned if fold.name in scored]
-    return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned))
+    return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned), kept)
 
 
 def _scored_fold(prepared: Prepared, fold: Fold, *, draws: int, tune: int, seed: int) -> pd.DataFrame:
@@ -182,13 +187,14 @@ QUESTIONS: Mapping[str, Callable[[Curves, str], object]] = MappingProxyType(
 def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Fold]:
     """Return what `backtest` leaves out in turn: CPT runs; of data without, PT runs. Children go with their parents.
 
+    What more than half of the runs have in common stays: a fit to the few others would tell nothing of the model.
+
     Raises
     ------
     DataError
         If ``leave`` is unknown, ``cut`` is no share, or nothing would be left to fit.
     """
-    cpt = [run for run, link in curves.links.items() if link.phase == "cpt"]
-    runs = cpt or list(curves.links)
+    runs = _candidates(curves)
     if leave == "tail":
         return _tails(curves, runs, cut)
     if leave not in QUESTIONS:
@@ -203,11 +209,16 @@ def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Fold]:
     found = [
         Fold(_name(group), dict.fromkeys(family, 0))
         for group, family in zip(groups, families, strict=True)
-        if set(runs) - set(family) and measured & set(family)
+        if len(set(runs) - set(family)) >= len(runs) / 2 and measured & set(family)
     ]
     if not found:
-        raise DataError(f"nothing to leave out by {leave}: all of the {len(runs)} runs would go at once")
+        raise DataError(f"nothing to leave out by {leave}: more than half of the {len(runs)} runs would go at once")
     return found
+
+
+def _candidates(curves: Curves) -> list[str]:
+    """Return the runs that may be left out."""
+    return [run for run, link in curves.links.items() if link.phase == "cpt"] or list(curves.links)
 
 
 def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Fold]:
@@ -255,12 +266,12 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 def _said(domain: str, scores: pd.Series) -> str:
     half, most, stretch = (float(scores[name]) for name in ("cover50", "cover90", "stretch"))
-    if abs(most - 0.9) <= FAR and abs(half - 0.5) <= 2 * FAR:
+    if abs(most - 0.9) <= FAR["cover90"] and abs(half - 0.5) <= FAR["cover50"]:
         judged = "can be trusted"
-    elif stretch > 1:
-        judged = f"are too narrow (they would need {stretch:.1f} times the width)"
+    elif half + most < 0.5 + 0.9:
+        judged = "are too narrow" + (f" (they would need {stretch:.1f} times the width)" if stretch > 1 else "")
     else:
-        judged = f"are too wide ({stretch:.1f} times the width would do)"
+        judged = "are too wide" + (f" ({stretch:.1f} times the width would do)" if stretch < 1 else "")
     return (
         f"{domain}: 90 % intervals hold {most:.0%} and 50 % intervals {half:.0%}, mean absolute error "
         f"{scores['mae']:.4f}: intervals {judged}"

@@ -200,7 +200,10 @@ def backtest(
     _write_table(scores, output)
     if plot:
         _draw(bc.plot_backtest(result), plot)
-    print(f"{bc.means(scores).round(4).to_string()}\n{bc.verdict(scores)}")
+    print(bc.means(scores).round(4).to_string())
+    if result.kept:
+        print(f"never left out, since more than half of the runs would have gone too: {', '.join(result.kept)}")
+    print(bc.verdict(scores))
     if scores["fold"].nunique() < result.folds:
         sys.exit(INTERRUPTED)
     return 0 if scores["converged"].all() else NOT_CONVERGED
