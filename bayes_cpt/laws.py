@@ -153,44 +153,34 @@ def shift_speed_under(
     return E * np.exp(replay_slowing * new_data + rate_exponent * np.log(mean_learning_rate_cpt))
 
 
-def replay_own_share_pt(
-    *,
-    replay_ratio: Array,
-    mean_learning_rate_cpt: Array,
-    replay_scale: Array,
-    replay_exponent: Array,
-    replay_slowing: Array,
-    rate_exponent: Array,
-    E: Array,
-    **rest: Array,
-) -> Terms:
-    """Eq. 4 on D_pt with the shift times ``own_share_multiplier_pt`` and its speed as ``shift_speed_under``.
+def _own_share(multiplier: Callable[..., Array]) -> Callable[..., Terms]:
+    """Return Eq. 4 with the shift times a multiplier of ``replay_ratio`` and its speed as ``shift_speed_under``.
 
     B is the amplitude without replay.
     """
-    speed = shift_speed_under(replay_ratio, mean_learning_rate_cpt, E, replay_slowing, rate_exponent)
-    terms = cpt_law(E=speed, **rest)
-    return terms._replace(shift=terms.shift * own_share_multiplier_pt(replay_ratio, replay_scale, replay_exponent))
+
+    def own_share_terms(
+        *,
+        replay_ratio: Array,
+        mean_learning_rate_cpt: Array,
+        replay_scale: Array,
+        replay_exponent: Array,
+        replay_slowing: Array,
+        rate_exponent: Array,
+        E: Array,
+        **rest: Array,
+    ) -> Terms:
+        speed = shift_speed_under(replay_ratio, mean_learning_rate_cpt, E, replay_slowing, rate_exponent)
+        terms = cpt_law(E=speed, **rest)
+        return terms._replace(shift=terms.shift * multiplier(replay_ratio, replay_scale, replay_exponent))
+
+    return own_share_terms
 
 
-def replay_own_share_cpt(
-    *,
-    replay_ratio: Array,
-    mean_learning_rate_cpt: Array,
-    replay_scale: Array,
-    replay_exponent: Array,
-    replay_slowing: Array,
-    rate_exponent: Array,
-    E: Array,
-    **rest: Array,
-) -> Terms:
-    """Eq. 4 on D_cpt with the shift times ``own_share_multiplier_cpt`` and its speed as ``shift_speed_under``.
-
-    B is the amplitude without replay.
-    """
-    speed = shift_speed_under(replay_ratio, mean_learning_rate_cpt, E, replay_slowing, rate_exponent)
-    terms = cpt_law(E=speed, **rest)
-    return terms._replace(shift=terms.shift * own_share_multiplier_cpt(replay_ratio, replay_scale, replay_exponent))
+OWN_SHARE: Mapping[str, Callable[..., Terms]] = MappingProxyType(
+    {"pt": _own_share(own_share_multiplier_pt), "cpt": _own_share(own_share_multiplier_cpt)}
+)
+"""The own-share form of replay by domain."""
 
 
 def _open(terms: Callable[..., Terms]) -> Callable[..., Terms]:
@@ -211,7 +201,6 @@ def _open(terms: Callable[..., Terms]) -> Callable[..., Terms]:
             **rest,
         )
 
-    open_terms.__doc__ = f"{terms.__doc__} The checkpoint's loss potential and forward area are parameters."
     return open_terms
 
 
@@ -343,7 +332,7 @@ class Law:
 _BASE = ("memory", "loss_at_reference", "reducible_at_reference", "alpha", "annealing_drop")
 _SHIFT = ("shift_at_reference", "shift_speed", "beta")
 _CPT = (*_BASE, "annealing_ratio", *_SHIFT)
-_OWN_SHARE = ("replay_scale", "replay_exponent", "replay_slowing", "rate_exponent")
+_REPLAY = ("replay_scale", "replay_exponent", "replay_slowing", "rate_exponent")
 _PT_FEATURES = ("forward_area_pt", "annealing_area_pt")
 _CPT_FEATURES = (*_PT_FEATURES, "forward_area_cpt", "annealing_area_cpt")
 _OPEN_FEATURES = ("forward_area_cpt", "annealing_area_cpt", "jump_area_cpt", "replay_ratio", "mean_learning_rate_cpt")
@@ -371,9 +360,9 @@ _REGISTRY = (
         equation="Eq. 4 with the shift times (f(r_pt) - f(1)) / (1 - f(1)) on pt, (1 - f(r_cpt)) / (1 - f(1)) on cpt, "
         "f(share) = (1 + share / replay_scale)^-replay_exponent",
         features=(*_CPT_FEATURES, "replay_ratio", "mean_learning_rate_cpt"),
-        terms={"pt": replay_own_share_pt, "cpt": replay_own_share_cpt},
+        terms=OWN_SHARE,
         coefficients=cpt_coefficients,
-        parameters=(*_CPT, *_OWN_SHARE),
+        parameters=(*_CPT, *_REPLAY),
         has_replay=True,
     ),
     Law(
@@ -390,9 +379,9 @@ _REGISTRY = (
         name="open-checkpoint",
         equation="cpt-replay without C1 S2_pt; the checkpoint's forward area and loss potential are parameters",
         features=_OPEN_FEATURES,
-        terms={"pt": _open(replay_own_share_pt), "cpt": _open(replay_own_share_cpt)},
+        terms={domain: _open(terms) for domain, terms in OWN_SHARE.items()},
         coefficients=open_coefficients,
-        parameters=(*_BASE, *_SHIFT, *_OWN_SHARE),
+        parameters=(*_BASE, *_SHIFT, *_REPLAY),
         checkpoint_parameters=("checkpoint_forward_area", "loss_potential"),
         has_replay=True,
         knows_checkpoint=False,
