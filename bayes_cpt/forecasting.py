@@ -210,18 +210,14 @@ def _curves(
         for domain, model in fit.models.items():
             effects = _effects(fit, known, static, domain, parameters[domain], seed=seed)
             values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
+            length = ANCHOR_LENGTH * model.reference.forward_area_cpt
+            fading = np.exp(-static.features["forward_area_cpt"] / length)
             for index, (run, nodes, start) in enumerate(zip(runs, chosen, static.nodes(starts), strict=True)):
                 link = everyone.links[starts["run"][index]]
-                at_start = values[:, start]
-                known_loss = measured.get((link.parent, link.parent_step, domain))
-                if known_loss is not None and link.phase == "cpt":
-                    fading = np.exp(
-                        -static.features["forward_area_cpt"] / (ANCHOR_LENGTH * model.reference.forward_area_cpt)
-                    )
-                    values[:, nodes] += (known_loss - at_start)[:, None] * fading[nodes]
-                    at_start = np.full_like(at_start, known_loss)
+                level = measured.get((link.parent, link.parent_step, domain)) if link.phase == "cpt" else None
+                moved, at_start = _from_checkpoint(values[:, nodes], values[:, start], level, fading[nodes])
                 spread = np.sqrt(noise[:, nodes]) * ("noise" in include)
-                loss[index].append(values[:, nodes] + _fresh(spread, seed, f"noise {run} {domain}"))
+                loss[index].append(moved + _fresh(spread, seed, f"noise {run} {domain}"))
                 transfer[index].append(at_start if link.phase == "cpt" else np.full_like(at_start, np.nan))
         return [
             Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
@@ -245,6 +241,18 @@ def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
             batch, points = [], 0
     if batch:
         yield batch
+
+
+def _from_checkpoint(
+    values: FloatArray, at_start: FloatArray, level: float | None, fading: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Move paths to the measured level of their checkpoint, if there is one; return them and the start.
+
+    The move fades with forward area: the checkpoint's departure from the law tells little of a run's later course.
+    """
+    if level is None:
+        return values, at_start
+    return values + (level - at_start)[:, None] * fading, np.full_like(at_start, level)
 
 
 def _checkpoint_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
