@@ -9,7 +9,6 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayes_cpt.areas import FloatArray
 from bayes_cpt.curves import Curves, select
 from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Fit
@@ -60,8 +59,8 @@ def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By parameter (``name[domain]``): ``prior_sd`` and ``posterior_sd``, of the logarithm where the parameter is
-        positive, their ratio ``width``, and ``learnt``: whether it is below a half.
+        By parameter (``name[domain]``): ``prior_sd`` and ``posterior_sd``, of the logarithm where the prior is
+        log-normal, their ratio ``width``, and ``learnt``: whether it is below a half.
     """
     spec = fit.spec
     model = build(spec, observe(fit.curves, spec.law, fit.domains))
@@ -72,16 +71,13 @@ def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
         name = str(variable.name)
         drawn = fit.posterior[name].transpose("chain", "draw", ...).to_numpy()
         posterior = drawn.reshape(-1, *drawn.shape[2:])
-        before, after = (_spread(these, positive=bool((prior > 0).all())) for these in (prior, posterior))
+        logs = spec.priors[name].family == "LogNormal"
+        before, after = (np.std(np.log(values) if logs else values, axis=0) for values in (prior, posterior))
         labels = [f"{name}[{domain}]" for domain in fit.domains] if prior.ndim > 1 else [name]
         rows |= dict(zip(labels, zip(np.atleast_1d(before), np.atleast_1d(after), strict=True), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["prior_sd", "posterior_sd"])
     width = table["posterior_sd"] / table["prior_sd"]
     return table.assign(width=width, learnt=width < LEARNT)
-
-
-def _spread(values: FloatArray, *, positive: bool) -> FloatArray:
-    return np.std(np.log(values) if positive else values, axis=0)
 
 
 def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
