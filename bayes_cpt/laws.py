@@ -205,13 +205,10 @@ def _open(terms: Callable[..., Terms]) -> Callable[..., Terms]:
 
 
 def _base(
-    loss_at_reference: Array, reducible_at_reference: Array, alpha: Array, forward_area: Array
+    loss_at_reference: Array, decline_over_decade: Array, alpha: Array, forward_area: Array
 ) -> dict[str, Array]:
-    return {
-        "L0": loss_at_reference - reducible_at_reference,
-        "A": reducible_at_reference * forward_area**alpha,
-        "alpha": alpha,
-    }
+    reducible = decline_over_decade / np.expm1(alpha * np.log(10))
+    return {"L0": loss_at_reference - reducible, "A": reducible * forward_area**alpha, "alpha": alpha}
 
 
 def _shift(shift_at_reference: Array, shift_speed: Array, beta: Array, reference: Reference) -> dict[str, Array]:
@@ -224,12 +221,12 @@ def annealing_coefficients(
     *,
     memory: Array,
     loss_at_reference: Array,
-    reducible_at_reference: Array,
+    decline_over_decade: Array,
     alpha: Array,
     annealing_drop: Array,
 ) -> dict[str, Array]:
     """Coefficients of Eq. 1; ``annealing_drop`` is the loss won by annealing fully from the largest LR."""
-    base = _base(loss_at_reference, reducible_at_reference, alpha, reference.forward_area)
+    base = _base(loss_at_reference, decline_over_decade, alpha, reference.forward_area)
     return base | {"C": annealing_drop / (reference.learning_rate * memory)}
 
 
@@ -238,7 +235,7 @@ def cpt_coefficients(
     *,
     memory: Array,
     loss_at_reference: Array,
-    reducible_at_reference: Array,
+    decline_over_decade: Array,
     alpha: Array,
     annealing_drop: Array,
     annealing_ratio: Array,
@@ -252,7 +249,7 @@ def cpt_coefficients(
     What is left over (the replay form's parameters) is passed on as it is.
     """
     C1 = annealing_drop / (reference.learning_rate * memory)
-    base = _base(loss_at_reference, reducible_at_reference, alpha, reference.forward_area)
+    base = _base(loss_at_reference, decline_over_decade, alpha, reference.forward_area)
     shift = _shift(shift_at_reference, shift_speed, beta, reference)
     return base | {"C1": C1, "C2": C1 * annealing_ratio} | shift | replay
 
@@ -271,7 +268,7 @@ def open_coefficients(
     checkpoint_forward_area: Array,
     loss_potential: Array,
     loss_at_reference: Array,
-    reducible_at_reference: Array,
+    decline_over_decade: Array,
     alpha: Array,
     annealing_drop: Array,
     shift_at_reference: Array,
@@ -281,7 +278,7 @@ def open_coefficients(
 ) -> dict[str, Array]:
     """Coefficients of an open law; the base is read at the checkpoint, whose forward area is a parameter."""
     return (
-        _base(loss_at_reference, reducible_at_reference, alpha, checkpoint_forward_area)
+        _base(loss_at_reference, decline_over_decade, alpha, checkpoint_forward_area)
         | _shift(shift_at_reference, shift_speed, beta, reference)
         | {"C2": annealing_drop / (reference.learning_rate * memory)}
         | {"checkpoint_forward_area": checkpoint_forward_area, "loss_potential": loss_potential}
@@ -329,7 +326,7 @@ class Law:
         return self.terms[domain](**{name: features[name] for name in self.features}, **coefficients)
 
 
-_BASE = ("memory", "loss_at_reference", "reducible_at_reference", "alpha", "annealing_drop")
+_BASE = ("memory", "loss_at_reference", "decline_over_decade", "alpha", "annealing_drop")
 _SHIFT = ("shift_at_reference", "shift_speed", "beta")
 _CPT = (*_BASE, "annealing_ratio", *_SHIFT)
 _REPLAY = ("replay_scale", "replay_exponent", "replay_slowing", "rate_exponent")
