@@ -118,7 +118,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         in_table(CPT, "alpha", "median", "mean"),
         ["[priors.alpha] has arguments ['mean', 'sigma']", "LogNormal takes ['median', 'sigma']"],
     ),
-    "argument missing": (in_table(CPT, "alpha", "sigma = 0.5\n", ""), ["[priors.alpha] has arguments ['median']"]),
+    "argument missing": (in_table(CPT, "alpha", "sigma = 0.6\n", ""), ["[priors.alpha] has arguments ['median']"]),
     "argument is text": (
         in_table(CPT, "alpha", "sigma = 0.5", 'sigma = "0.5"'),
         ["[priors.alpha] has an argument that is not a finite number"],
