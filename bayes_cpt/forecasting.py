@@ -193,9 +193,10 @@ def _curves(
     fit: Fit, planned: Curves, wanted: Mapping[str, IntArray], include: Sequence[Part], seed: int
 ) -> list[Curve]:
     everyone = family(planned, fit.curves)
-    peak = next(iter(fit.models.values())).reference.learning_rate
+    reference = next(iter(fit.models.values())).reference
     known = _found_effects(fit)
-    measured = _checkpoint_losses(fit.curves) if "discrepancy" in include else {}
+    anchored = "discrepancy" in include and not fit.spec.law.is_final
+    measured = _checkpoint_losses(fit.curves) if anchored else {}
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
@@ -203,7 +204,13 @@ def _curves(
     def of_batch(runs: list[str]) -> list[Curve]:
         starts = pd.DataFrame({"run": [_transfer_run(everyone, run) or run for run in runs], "step": 0})
         points = [pd.DataFrame({"run": run, "step": wanted[run]}) for run in runs]
-        static = design(everyone, pd.concat([*points, starts]), peak)
+        static = design(
+            everyone,
+            pd.concat([*points, starts]),
+            reference.learning_rate,
+            fit.spec.law.response,
+            reference.batch_tokens,
+        )
         chosen = [static.nodes(here) for here in points]
         loss: list[list[FloatArray]] = [[] for _run in runs]
         transfer: list[list[FloatArray]] = [[] for _run in runs]
@@ -283,7 +290,7 @@ def _losses(
     size = max(1, POINTS_AT_A_TIME // len(static.run))
     losses, noise = [], []
     for piece, here in zip(
-        in_chunks(parameters, size), in_chunks({"": parameters["memory"], **effects}, size), strict=True
+        in_chunks(parameters, size), in_chunks({"": next(iter(parameters.values())), **effects}, size), strict=True
     ):
         evaluation = evaluate(model, static, piece)
         losses.append(evaluation.law + discrepancy(evaluation, {name: here[name] for name in effects}))
@@ -318,7 +325,7 @@ def _effects(
             return known[component, label, domain]
         return _fresh(parameters[f"{component}_scale"], seed, f"{component} {label} {domain}")
 
-    draws = len(parameters["memory"])
+    draws = len(next(iter(parameters.values())))
     return {
         name: np.array([effect(name, label) for label in effect_labels(name, static)]).reshape(-1, draws).T
         for name in fit.spec.components
