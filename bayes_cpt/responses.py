@@ -22,7 +22,9 @@ RATE_WEIGHTS: FloatArray = np.linspace(-0.2, 0.6, 5)
 """Grid of Eq. 9's exponent of the LR."""
 DECAY_RATES: FloatArray = np.geomspace(5e-7, 3, 36)
 """Grid of rates, a step at the peak LR, of which a power-law response is a mixture."""
-RATE_POWERS: FloatArray = np.linspace(-0.25, 1.25, 7)
+SLOWER_RATES: FloatArray = DECAY_RATES[0] * (DECAY_RATES[1] / DECAY_RATES[0]) ** np.arange(-62.0, 0.0)
+"""The same grid carried on to rates at which nothing comes into effect: they count in the mixture, and have no rows."""
+RATE_POWERS: FloatArray = np.linspace(-0.25, 1.75, 9)
 """Grid of the multi-power law's exponent of the LR after the drop."""
 BLOCKS = 80
 """Drops of an LR are put together to so many at most: each is a hundredth of the peak or so."""
@@ -100,9 +102,9 @@ def multi_power_weights(memory: Array, rate_power: Array, tail: Array) -> Array:
     s. As ``tail`` goes to 0 the response becomes exponential; below .05 the grid is too coarse for it.
     """
     shape = 1 / tail[..., None]
-    log_rate = np.log(DECAY_RATES) + np.log(memory)[..., None]
+    log_rate = np.log(np.concatenate([SLOWER_RATES, DECAY_RATES])) + np.log(memory)[..., None]
     density = np.exp(shape * (log_rate - np.exp(log_rate) + 1))
-    mixture = density / density.sum(axis=-1)[..., None]
+    mixture = density[..., SLOWER_RATES.size :] / density.sum(axis=-1)[..., None]
     return _outer(_linear_grid_weights(rate_power, RATE_POWERS), mixture)
 
 
@@ -110,8 +112,8 @@ def _blocks(phase: Phase, peak: float) -> tuple[FloatArray, FloatArray, FloatArr
     """Put neighbouring drops together: their sums, mean forward area before them, and mean share of the peak LR."""
     at = np.flatnonzero(phase.drop)
     size = np.abs(phase.drop[at])
-    block = np.floor(np.cumsum(size) / max(size.sum() / BLOCKS, peak / BLOCKS) - 1e-9).astype(np.int64)
-    _, block = np.unique(block, return_inverse=True)
+    middle = np.floor((np.cumsum(size) - size / 2) / max(size.sum() / BLOCKS, peak / BLOCKS))
+    _, block = np.unique(2 * middle + (phase.drop[at] > 0), return_inverse=True)
     count = int(block.max(initial=-1)) + 1
 
     def mean(values: FloatArray) -> FloatArray:
