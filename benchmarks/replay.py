@@ -2,9 +2,9 @@
 
     uv run python benchmarks/replay.py
 
-For each table and domain: the loss is a constant plus an amplitude times the form (two amplitudes for D-CPT). Shapes are
-the modes under the shipped models' priors, amplitudes least squares. Printed: the largest error of a fit to all ratios,
-and the mean error at inner ratios left out one at a time. No intervals: these are point fits.
+For each table and domain: the loss is a constant plus an amplitude times the form (two amplitudes for D-CPT). Shapes
+are the modes under the shipped models' priors, amplitudes least squares. Printed: the largest error of a fit to all
+ratios, and the mean error at inner ratios left out one at a time. No intervals: these are point fits.
 """
 
 from collections.abc import Callable, Mapping
@@ -146,7 +146,7 @@ def main() -> None:
                 ]
                 rows.append((title, domain, name, worst, np.mean(left)))
     found = pd.DataFrame(rows, columns=["table", "domain", "form", "largest error", "mean error left out"])
-    print(found.set_index(["table", "domain", "form"]).unstack(["table", "domain"]).round(4).T.to_string())
+    print(found.round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

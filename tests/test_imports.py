@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "files",
     "shipped",
+    "published",
     "schedules",
     "areas",
     "responses",
