@@ -1,4 +1,4 @@
-"""Simulation-based calibration: are the posteriors of a model right, whatever the truth that its prior holds?
+"""Simulation-based calibration: whether a model's posteriors are right, whatever truth its prior holds.
 
 Parameters are drawn from the prior, losses are simulated from them, and the posterior is sampled as for any other
 data. If model and sampler are sound, the rank of each true parameter among the draws of its posterior is uniform (Talts
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pymc as pm
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from scipy.stats import binom
 from threadpoolctl import threadpool_limits
 
@@ -42,8 +42,6 @@ LEVEL = 0.01
 ATTEMPTS = 3
 LONGER = 4
 """A fit that did not converge is made again, this many times as long, as a user would; at most ``ATTEMPTS`` in all."""
-R_HAT_LIMIT = 1.1
-"""Chains are short, for a rank needs few draws: the limit of a fit for use would be missed by chance."""
 NULL_DRAWS = 20_000
 """Uniform samples that a sample of ranks is compared with."""
 LOG_DENSITY = "log density"
@@ -62,9 +60,9 @@ class Calibration:
     ranks
         By simulation: of each parameter (``name[domain]``) and of the log density, from 0 to ``draws``.
     fits
-        By simulation: ``attempts``, ``r_hat`` (largest), ``ess`` (smallest bulk ESS), ``divergent`` (share of the
-        draws), ``converged``. Fits that did not converge are ranked like any other; one that could not be started has
-        no ranks.
+        By simulation: ``attempts``, ``ess`` (smallest bulk ESS), ``divergent`` (share of the draws) and ``converged``:
+        whether there are as many effective draws as a rank needs, and few divergences. Fits that did not converge are
+        ranked like any other; one that could not be started has no ranks.
     draws
         Near independent draws that each truth was ranked among.
     simulations
@@ -254,7 +252,7 @@ def prior_draws(prepared: Prepared, count: int, seed: int) -> Truths:
         for name, variable in zip(names, free, strict=True)
         for label in ([f"{name}[{domain}]" for domain in prepared.observations.domains] if variable.ndim else [name])
     ]
-    flat = np.column_stack(values[len(free) :])
+    flat = np.column_stack(list(values[len(free) :]))
     return Truths(dict(zip(names, values[: len(free)], strict=True)), flat, labels)
 
 
@@ -302,7 +300,7 @@ class Ranked(NamedTuple):
 
 def ranked(density: Density, truth: FloatArray, *, draws: int, tune: int, every: int, seed: int) -> Ranked:
     """Sample a posterior until it has converged or ``ATTEMPTS`` are used up, and rank the truth among its draws."""
-    nothing = {"attempts": 0, "r_hat": np.nan, "ess": np.nan, "divergent": np.nan, "converged": False}
+    nothing = {"attempts": 0, "ess": np.nan, "divergent": np.nan, "converged": False}
     result = Ranked(np.full(truth.size + 1, np.nan), nothing)
     for attempt in range(ATTEMPTS):
         length = LONGER**attempt
@@ -328,12 +326,10 @@ def ranked(density: Density, truth: FloatArray, *, draws: int, tune: int, every:
 
 
 def _diagnostics(quantities: FloatArray, diverging: FloatArray, draws: int) -> dict[str, float]:
-    halves = quantities.reshape(2, -1, quantities.shape[-1])  # R-hat needs two chains
-    worst = float(np.max(array_stats.rhat(halves, chain_axis=0, draw_axis=1)))
+    # of a chain cut in two, so that it falls where the halves disagree: R-hat would say nothing new
     effective = float(np.min(array_stats.ess(quantities, chain_axis=0, draw_axis=1)))
     divergent = float(diverging.mean())
-    converged = worst <= R_HAT_LIMIT and effective >= draws and divergent <= DIVERGENT_LIMIT
-    return {"r_hat": worst, "ess": effective, "divergent": divergent, "converged": converged}
+    return {"ess": effective, "divergent": divergent, "converged": effective >= draws and divergent <= DIVERGENT_LIMIT}
 
 
 # Uniformity ---------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ STARTS = 3
 CLIMBS = 18
 """Times that the climb to a mode is taken up again in coordinates whitened where it stood."""
 CLIMB_STEPS = 100
-"""Steps of one climb: fresh coordinates gain more than more steps (with 300, twice the evaluations for the same modes)."""
+"""Steps of one climb: fresh coordinates gain more than further steps (300 evaluate twice as often, to the same modes)."""
 OVERDISPERSION = 1.5
 """Chains start this many posterior standard deviations around the mode."""
 
@@ -86,9 +86,7 @@ def sample_posterior(
     DataError
         If no start has a finite density.
     """
-    unconstrained, stats = sample_density(
-        density, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
-    )
+    unconstrained, stats = sample_density(density, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress)
     with COMPILING:
         posterior = _constrained(model, density, unconstrained)
     tree = az.from_dict(

@@ -35,6 +35,7 @@ ORDER = [
     "predictive",
     "backtest",
     "simulate",
+    "calibration",
     "decisions.risk",
     "decisions.limits",
     "decisions.choose",
