@@ -39,8 +39,8 @@ from bayes_cpt.specs import DEFAULT_MODEL
 
 LEVEL = 0.01
 """Chance at which a sound model is called miscalibrated."""
-ATTEMPTS = 3
-LONGER = 4
+ATTEMPTS = 4
+LONGER = 2
 """A fit that did not converge is made again, this many times as long, as a user would; at most ``ATTEMPTS`` in all."""
 NULL_DRAWS = 20_000
 """Uniform samples that a sample of ranks is compared with."""

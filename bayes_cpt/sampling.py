@@ -34,7 +34,7 @@ STARTS = 3
 CLIMBS = 18
 """Times that the climb to a mode is taken up again in coordinates whitened where it stood."""
 CLIMB_STEPS = 100
-"""Steps of one climb: fresh coordinates gain more than further steps (300 evaluate twice as often, to the same modes)."""
+"""Steps of one climb: fresh coordinates gain more than further steps (300 evaluate twice as often)."""
 OVERDISPERSION = 1.5
 """Chains start this many posterior standard deviations around the mode."""
 
