@@ -26,7 +26,6 @@ POINTS = 12
 """Measured in each of the few runs of the template, to keep the tests short."""
 
 SIMULATIONS = {"annealing": 200, "cpt-replay": 200}
-"""As many as show a posterior that is a fifth too narrow."""
 PLANTED = 60
 """A planted fault shows with fewer."""
 
@@ -129,7 +128,7 @@ def test_truths_stand_where_the_density_takes_them(prepared: Prepared):
 
 @pytest.mark.slow
 def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared):
-    """Over many simulations of one truth, the mean log density of the losses is that of the Gaussian: checks scales."""
+    """Over simulations of one truth, twice the log density is a constant less a chi-square of the points' number."""
     one = prior_draws(prepared, 1, seed=4)
     many = {name: np.repeat(values, 400, axis=0) for name, values in one.parameters.items()}
     losses = simulated_losses(prepared, many, np.random.default_rng(1))["pt"]
@@ -141,7 +140,6 @@ def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared
         ]
     )
     measured = density.data["measured_pt"].sum()
-    # 2 (max - value) is chi-square with as many degrees of freedom as points: its variance tells their number
     assert values.var() == pytest.approx(measured / 2, rel=0.3)
     noisier = {**many, "noise_floor": 2 * many["noise_floor"], "noise_learning_rate": 2 * many["noise_learning_rate"]}
     other = simulated_losses(prepared, noisier, np.random.default_rng(1))["pt"]
