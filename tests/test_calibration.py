@@ -25,7 +25,8 @@ from bayes_cpt.specs import model_names, read_spec
 POINTS = 12
 """Measured in each of the few runs of the template, to keep the tests short."""
 
-SIMULATIONS = {"annealing": 200, "cpt-replay": 200}
+SIMULATIONS = {"annealing": 100, "cpt-replay": 40}
+"""What time allows here; benchmarks/calibration.py makes many more, of all shipped models."""
 PLANTED = 60
 """A planted fault shows with fewer."""
 
