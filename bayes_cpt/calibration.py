@@ -41,7 +41,7 @@ LEVEL = 0.01
 """Chance at which a sound model is called miscalibrated."""
 ATTEMPTS = 5
 LONGER = 2
-"""A fit that did not converge is made again, this many times as long as before, as a user would; at most ``ATTEMPTS`` in all."""
+"""A fit that did not converge is made again, so many times as long as before; at most ``ATTEMPTS`` in all."""
 NULL_DRAWS = 20_000
 """Uniform samples that a sample of ranks is compared with."""
 LOG_DENSITY = "log density"
