@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayes_cpt.backtest import Backtest, backtest, means, read_scores, verdict
+    from bayes_cpt.calibration import Calibration, calibrate, pilot_runs
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
     from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
     from bayes_cpt.errors import BayesCptError
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
     from bayes_cpt.inference import Fit, fit, load, save, summary
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
-    from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, plot_prior_predictive
+    from bayes_cpt.plots import (
+        plot_backtest,
+        plot_calibration,
+        plot_curves,
+        plot_decision,
+        plot_forecast,
+        plot_prior_predictive,
+    )
     from bayes_cpt.predictive import informed, predictive_check, prior_predictive
     from bayes_cpt.report import demo
     from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
+    "calibration": ("Calibration", "calibrate", "pilot_runs"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
     "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
     "errors": ("BayesCptError",),
@@ -30,7 +39,14 @@ _HOMES = {
     "identification": ("curves_summary", "lineage_tree", "not_identified"),
     "inference": ("Fit", "fit", "load", "save", "summary"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
-    "plots": ("plot_backtest", "plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
+    "plots": (
+        "plot_backtest",
+        "plot_calibration",
+        "plot_curves",
+        "plot_decision",
+        "plot_forecast",
+        "plot_prior_predictive",
+    ),
     "predictive": ("informed", "predictive_check", "prior_predictive"),
     "report": ("demo",),
     "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
@@ -41,6 +57,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Backtest",
     "BayesCptError",
+    "Calibration",
     "Curves",
     "Decision",
     "Fit",
@@ -48,6 +65,7 @@ __all__ = [
     "answer",
     "at_most",
     "backtest",
+    "calibrate",
     "constant",
     "cosine",
     "curves_from_frames",
@@ -67,8 +85,10 @@ __all__ = [
     "not_identified",
     "parse_limit",
     "parse_objective",
+    "pilot_runs",
     "plan",
     "plot_backtest",
+    "plot_calibration",
     "plot_curves",
     "plot_decision",
     "plot_forecast",

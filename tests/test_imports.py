@@ -37,6 +37,7 @@ ORDER = [
     "predictive",
     "backtest",
     "simulate",
+    "calibration",
     "decisions.risk",
     "decisions.limits",
     "decisions.choose",
