@@ -379,6 +379,7 @@ def _holm(p: FloatArray) -> FloatArray:
 
 PEAK, WARMUP, PT_STEPS, CPT_STEPS = 2e-3, 100, 6000, 3000
 LOSS = 3.0
+MODEL_SIZE = 100_000_000
 RATIOS = (0.0, 0.1, 0.3, 1.0)
 
 
@@ -390,7 +391,7 @@ def pilot_runs(law: Law, points: int = 25) -> Curves:
     Parameters
     ----------
     law
-        Decides on phases, replay ratios and whether the pre-training is known.
+        Decides on phases, replay ratios, lengths and whether the pre-training is known.
     points
         Measured in each run.
     """
@@ -398,7 +399,7 @@ def pilot_runs(law: Law, points: int = 25) -> Curves:
         "wsd": wsd(PEAK, CPT_STEPS, WARMUP),
         "cosine": cosine(PEAK, CPT_STEPS, WARMUP, final=0.1),
         "linear": linear(PEAK / 2, CPT_STEPS, WARMUP),
-        "constant": constant(PEAK, CPT_STEPS // 2, WARMUP),
+        "constant": constant(PEAK, CPT_STEPS // 2 if law.has_length else CPT_STEPS, WARMUP),
     }
     pretraining = {"pt": wsd(PEAK, PT_STEPS, WARMUP)} if law.knows_checkpoint else {}
     parent, start = ("pt", PT_STEPS) if law.has_shift and law.knows_checkpoint else (None, None)
@@ -412,6 +413,7 @@ def pilot_runs(law: Law, points: int = 25) -> Curves:
                 *(None for _ in pretraining),
                 *(None if not law.has_shift else ratio if law.has_replay else 0.0 for ratio in RATIOS),
             ],
+            "model_size": MODEL_SIZE,
         }
     )
     rates = {run: learning_rates(schedule) for run, schedule in (pretraining | schedules).items()}

@@ -40,16 +40,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-m", "--model", action="append", help="may be repeated; by default all that are shipped")
     parser.add_argument("--simulations", type=int, default=1000)
+    parser.add_argument("--domain", help="one domain alone: the domains share nothing but an open checkpoint")
     parser.add_argument("--points", type=int, default=25, help="measured in each run")
     parser.add_argument("--draws", type=int, default=31, help="that a truth is ranked among")
     parser.add_argument("-o", "--output", default="docs/calibration.png")
     arguments = parser.parse_args()
+    domains = None if arguments.domain is None else [arguments.domain]
+    options = {"simulations": arguments.simulations, "draws": arguments.draws, "domains": domains}
     results: list[Calibration] = []
     rows = []
     for model in arguments.model or model_names():
         curves = pilot_runs(read_spec(model).law, arguments.points)
         start = time.perf_counter()
-        results.append(calibrate(curves, model, simulations=arguments.simulations, draws=arguments.draws))
+        results.append(calibrate(curves, model, **options))
         rows.append(row(results[-1], time.perf_counter() - start))
         smallest = results[-1].uniformity.sort_values("p").head(SMALLEST)
         print(f"{results[-1].verdict}\n{smallest.round(4).to_string()}\n", flush=True)
