@@ -158,13 +158,14 @@ def _of_joint_range(cpt: pd.DataFrame) -> Iterator[str]:
 
 
 class Range(NamedTuple):
-    """What a run asks of a law: its forward areas and LRs (LR x steps, LR), length in steps, replay, loss potential."""
+    """What a run asks of a law: forward area (LR x steps), length in steps, peak LR, replay, loss potential, size."""
 
     forward_area: float
     length: float
     peak_learning_rate: float
     replay_ratio: float
     loss_potential: float
+    model_size: float
 
 
 def beyond_data(planned: Curves, known: Curves) -> dict[str, tuple[str, ...]]:
@@ -200,7 +201,7 @@ def _range(curves: Curves, run: str) -> Range:
     link, rates = curves.links[run], learning_rates(curves, run)
     forward_area = sum(float(segment.learning_rate.sum()) for segment in segments)
     potential = _loss_potential(segments) if link.phase == "cpt" else np.nan
-    return Range(forward_area, float(rates.size), float(rates.max()), link.replay, potential)
+    return Range(forward_area, float(rates.size), float(rates.max()), link.replay, potential, link.model_size)
 
 
 def _outside(asked: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:

@@ -121,6 +121,25 @@ def test_the_jump_of_a_known_checkpoint_is_in_its_area_already(continued: Design
     assert not continued.features["jump_area_cpt"].any()
 
 
+def test_areas_count_tokens_where_batches_differ():
+    """A child of twice the batch does in half the steps what one of its parent's batch does."""
+    runs = RUNS.assign(batch_tokens=[1000.0 if run != "continued" else 2000.0 for run in RUNS["run"]])
+    half = LR["step"].where((LR["run"] != "continued") | (LR["step"] == 1), LR["step"] // 2)
+    points = pd.DataFrame({"run": "continued", "step": STEPS})
+    usual = design(curves_from_frames(RUNS, LR), points, PEAK, batch_tokens=1000.0)
+    larger = design(
+        curves_from_frames(runs, LR.assign(step=half)),
+        points.assign(step=points["step"] // 2),
+        PEAK,
+        batch_tokens=1000.0,
+    )
+    memory = {"memory": np.asarray(300.0)}
+    for name in ("forward_area_pt", "forward_area_cpt", "annealing_area_pt", "annealing_area_cpt", "length_cpt"):
+        expected = with_annealing(usual, memory)[name][usual.nodes(points)]
+        found = with_annealing(larger, memory)[name][larger.nodes(points.assign(step=points["step"] // 2))]
+        np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.01 * np.abs(expected).max(), err_msg=name)
+
+
 def test_a_design_has_ancestors_starts_and_each_point_once(curves: Curves):
     points = pd.DataFrame({"run": ["continued", "continued", "continued"], "step": [50, 50, 0]})
     static = design(curves, points, PEAK)

@@ -1,5 +1,6 @@
 """Recovery: fits of curves simulated from published coefficients forecast other schedules, with honest intervals."""
 
+import functools
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,9 @@ import pytest
 from conftest import history
 
 import bayes_cpt as bc
-from bayes_cpt.published import KNOWLEDGE_PILE, PILE_OF_LAW, PublishedFit
+from bayes_cpt.curves import merge
+from bayes_cpt.published import KNOWLEDGE_PILE, MODEL_SIZE, PILE_OF_LAW, PublishedFit
+from bayes_cpt.schedules import Schedule
 from bayes_cpt.simulate import simulate
 
 ERROR_LIMIT = 0.01
@@ -81,6 +84,76 @@ def test_an_open_checkpoint_is_forecast_from_its_continual_pretraining_alone():
     print(f"\n{found}\n{fit.verdict}")
     assert len(found) == 2
     assert (found["error"] <= 2 * ERROR_LIMIT).all()
+
+
+SIZES = {"s": 106e6, "m": 594e6, "l": 1720e6}
+
+
+def of_size(size: float, name: str, schedules: dict[str, Schedule]) -> bc.Curves:
+    """Return the plan of a PT run and of CPT runs without replay of one model size, their names ending in its own."""
+    cpt = {f"{run}_{name}": (0.0, schedule) for run, schedule in schedules.items()}
+    planned = history(cpt, bc.wsd(peak=2e-4, steps=20_000, warmup=500), pt=f"pt_{name}")
+    return bc.curves_from_frames(planned.runs.assign(model_size=size), planned.lr)
+
+
+@pytest.mark.slow
+def test_a_model_size_never_run_is_forecast_and_the_more_widely_the_further_it_is():
+    """Fig. 15: three sizes fitted, forecasts within 2 % at a size between them, wider at one beyond them."""
+    form = {**REPLAY_FORM, "rate_exponent": 0.0}
+    law = {"pt": {**MODEL_SIZE["pt"], **form}}
+    pilots = {"wsd": bc.wsd(peak=2e-4, steps=10_000, warmup=200), "flat": bc.constant(1e-4, 10_000, 200)}
+    other = {"cosine": bc.cosine(peak=2e-4, steps=10_000, warmup=200)}
+    plans = [of_size(size, name, pilots) for name, size in SIZES.items()]
+    new = [of_size(size, name, other) for name, size in {"between": 300e6, "beyond": 8000e6}.items()]
+
+    def simulated(parts: list[bc.Curves], noise: float) -> bc.Curves:
+        together = functools.reduce(merge, parts)
+        return simulate(together, "cpt-size", law, memory=1000.0, noise=noise, every=500, seed=1)
+
+    fit = bc.fit(simulated(plans, 0.003), "cpt-size", domains=["pt"], draws=300, tune=300, seed=1, progress=False)
+    truth = simulated(new, 0.0)
+    rows = bc.table(
+        bc.forecast(fit, truth, steps=dict.fromkeys(("cosine_between", "cosine_beyond"), range(0, 10_001, 500)))
+    )
+    found = quality(rows, truth)
+    width = (rows["q95"] - rows["q05"]).groupby(rows["run"]).mean()
+    print(f"\n{found}\n{width}\n{fit.verdict}")
+    assert (found["held"] >= HELD_LIMIT).all()
+    assert found["error"].loc["cosine_between"].item() <= 2 * ERROR_LIMIT
+    assert width["cosine_beyond"] > 2 * width["cosine_between"]
+    assert set(rows.groupby("run")["extrapolates"].first()) == {"", "model size"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("law", "own", "lengths"),
+    [
+        (
+            "d-cpt",
+            {"E": 1.5, "A": 1.0, "a": 0.2, "B": 8.0, "h": 0.3, "b": 0.4, "C": 0.2, "e": 0.1, "g": 0.5},
+            (1000, 3000),
+        ),
+        ("data-mixing", {"c": 1.9, "k": 0.6, "t": 5.0}, (3000,)),
+    ],
+)
+def test_final_losses_at_other_ratios_are_forecast(law: str, own: dict[str, float], lengths: tuple[int, ...]):
+    def runs(ratios: tuple[float, ...]) -> bc.Curves:
+        cpt = {f"r{r:g}_{n}": (r, bc.wsd(peak=2e-3, steps=n, warmup=100)) for r in ratios for n in lengths}
+        planned = history(cpt, bc.wsd(peak=2e-3, steps=4000, warmup=100))
+        return bc.curves_from_frames(planned.runs.assign(model_size=1e8), planned.lr)
+
+    def simulated(planned: bc.Curves, noise: float) -> bc.Curves:
+        losses = simulate(planned, law, {"pt": own}, memory=1.0, noise=noise, every=500, seed=2)
+        return bc.select(losses, "phase == 'cpt'", ["pt"])
+
+    fit = bc.fit(simulated(runs((0.0, 0.05, 0.2, 0.5, 1.0)), 0.003), law, draws=300, tune=300, seed=1, progress=False)
+    planned = runs((0.1, 0.35))
+    steps = {str(run): [int(str(run).split("_")[1])] for run in planned.runs.index if run != "pt"}
+    found = quality(bc.table(bc.forecast(fit, planned, steps=steps)), simulated(planned, 0.0))
+    print(f"\n{found}\n{fit.verdict}")
+    assert len(found) == 2 * len(lengths)
+    assert (found["error"] <= 2 * ERROR_LIMIT).all()
+    assert (found["held"] >= HELD_LIMIT).all()
 
 
 def without_history(curves: bc.Curves) -> bc.Curves:
