@@ -7,30 +7,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayes_cpt.averaging import Average, average, fit_average, load, read_weights, save
     from bayes_cpt.backtest import Backtest, backtest, means, read_scores, verdict
+    from bayes_cpt.comparison import Comparison, compare
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
     from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
     from bayes_cpt.errors import BayesCptError
     from bayes_cpt.forecasting import forecast, read_points, table
     from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
-    from bayes_cpt.inference import Fit, fit, load, save, summary
+    from bayes_cpt.inference import Fit, fit, summary
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
-    from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, plot_prior_predictive
+    from bayes_cpt.plots import (
+        plot_backtest,
+        plot_comparison,
+        plot_curves,
+        plot_decision,
+        plot_forecast,
+        plot_prior_predictive,
+    )
     from bayes_cpt.predictive import informed, predictive_check, prior_predictive
     from bayes_cpt.report import demo
     from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.specs import model_names, read_spec
 
 _HOMES = {
+    "averaging": ("Average", "average", "fit_average", "load", "read_weights", "save"),
     "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
+    "comparison": ("Comparison", "compare"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
     "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
     "errors": ("BayesCptError",),
     "forecasting": ("forecast", "read_points", "table"),
     "identification": ("curves_summary", "lineage_tree", "not_identified"),
-    "inference": ("Fit", "fit", "load", "save", "summary"),
+    "inference": ("Fit", "fit", "summary"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
-    "plots": ("plot_backtest", "plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
+    "plots": (
+        "plot_backtest",
+        "plot_comparison",
+        "plot_curves",
+        "plot_decision",
+        "plot_forecast",
+        "plot_prior_predictive",
+    ),
     "predictive": ("informed", "predictive_check", "prior_predictive"),
     "report": ("demo",),
     "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
@@ -39,15 +57,19 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Average",
     "Backtest",
     "BayesCptError",
+    "Comparison",
     "Curves",
     "Decision",
     "Fit",
     "Plan",
     "answer",
     "at_most",
+    "average",
     "backtest",
+    "compare",
     "constant",
     "cosine",
     "curves_from_frames",
@@ -55,6 +77,7 @@ __all__ = [
     "decide",
     "demo",
     "fit",
+    "fit_average",
     "forecast",
     "from_points",
     "informed",
@@ -69,6 +92,7 @@ __all__ = [
     "parse_objective",
     "plan",
     "plot_backtest",
+    "plot_comparison",
     "plot_curves",
     "plot_decision",
     "plot_forecast",
@@ -80,6 +104,7 @@ __all__ = [
     "read_points",
     "read_scores",
     "read_spec",
+    "read_weights",
     "resolve",
     "save",
     "select",

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
 from bayes_cpt.backtest import Backtest
+from bayes_cpt.comparison import Comparison
 from bayes_cpt.curves import Curves, ancestors
 from bayes_cpt.decisions.choose import Decision
 from bayes_cpt.decisions.limits import Limit, objective_text
@@ -241,6 +243,22 @@ def plot_prior_predictive(forecast: xr.Dataset) -> Figure:
     if len(colours) <= MOST_RUNS:
         _legend(figure, _entries(axes[0, 0]))
     _title(figure, f"{thinned.sizes['sample']} draws a run", forecast.attrs.get("warning", ""))
+    return figure
+
+
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Draw how far each model's log predictive density of left-out runs falls short of the best, with standard errors.
+
+    ArviZ's figure. Below each name stand its weight in an average and its weighted interval score (WIS).
+    """
+    table = comparison.table.set_index("model")
+    labels = {name: f"{name}\nweight {row['weight']:.2f}, WIS {row['wis']:.4f}" for name, row in table.iterrows()}
+    # a single fold has no standard error
+    drawn = az.plot_compare(table.rename(index=labels).fillna({"dse": 0.0}), backend="matplotlib")
+    figure = drawn.viz["figure"].item()
+    figure.set_layout_engine("constrained")
+    note = f"interrupted after {table['done'].iloc[0]} of {comparison.folds} folds"
+    _title(figure, note if table["done"].iloc[0] < comparison.folds else "")
     return figure
 
 
