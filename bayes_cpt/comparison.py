@@ -98,7 +98,7 @@ class Comparison:
 
 
 class Judged(NamedTuple):
-    """A fold, forecast by one law: rows of ``points`` and of ``densities``, and the draws at the points, in order."""
+    """A fold, forecast by one law: rows of a Comparison's ``points`` and ``densities``, and the draws, in order."""
 
     points: pd.DataFrame
     densities: pd.DataFrame
@@ -154,22 +154,40 @@ def compare(
         for name, prepared in compiled.items()
     }
     judged = in_turn(jobs, lambda job, count, jobs: done(f"{job[0]} by {job[1]}", count, jobs))
-    complete = [fold.name for fold in planned if all((fold.name, name) in judged for name in compiled)]
+    return put_together(leave, judged, len(planned))
+
+
+def put_together(leave: str, judged: Mapping[tuple[str, str], Judged], folds: int) -> Comparison:
+    """Make a comparison of what was judged, by fold and model; of ``folds``, those that all models did count.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If there is no such fold.
+    """
+    models = list(dict.fromkeys(model for _fold, model in judged))
+    names = dict.fromkeys(fold for fold, _model in judged)
+    complete = [fold for fold in names if all((fold, model) in judged for model in models)]
     if not complete:
         raise KeyboardInterrupt
-    kept = [judged[fold, name] for name in compiled for fold in complete]
-    points, densities = (pd.concat(rows, ignore_index=True) for rows in zip(*(one[:2] for one in kept), strict=True))
-    distances = pd.concat(
-        _distances(name, judged[fold, name], other, judged[fold, other])
+    kept = [judged[fold, model] for model in models for fold in complete]
+    distances = [
+        _distances(judged[fold, model], judged[fold, other]).assign(model=model, other=other)
         for fold in complete
-        for name in compiled
-        for other in compiled
+        for model in models
+        for other in models
+    ]
+    return Comparison(
+        leave,
+        pd.concat([one.points for one in kept], ignore_index=True),
+        pd.concat([one.densities for one in kept], ignore_index=True),
+        pd.concat(distances, ignore_index=True),
+        folds,
     )
-    return Comparison(leave, points, densities, distances, len(planned))
 
 
-def _judged(prepared: Prepared, fold: Fold, whole: Fit | None, refit: Callable[..., Fit]) -> Judged:
-    fitted, pareto_k = _fit_without(prepared, fold, whole, refit)
+def judge(prepared: Prepared, fold: Fold, fitted: Fit, pareto_k: float = np.nan) -> Judged:
+    """Forecast a fold by a fit without it, and score the forecasts; ``pareto_k`` says how that fit was come by."""
     measured = unseen(prepared, fold.left_out)
     drawn = forecast(fitted, measured, steps=measured_steps(measured), seed=int(fitted.tree.attrs["seed"]))
     parts = conditional(fitted, measured)
@@ -194,23 +212,22 @@ def _density(given: Conditional) -> dict[str, float]:
     }
 
 
-def _distances(name: str, judged: Judged, other: str, by_other: Judged) -> pd.DataFrame:
+def _distances(judged: Judged, other: Judged) -> pd.DataFrame:
     """Return, by run and domain, the mean distance of a draw by one law from a draw by another."""
-    both = np.sort(np.concatenate([judged.draws, by_other.draws], axis=1), axis=1)
+    both = np.sort(np.concatenate([judged.draws, other.draws], axis=1), axis=1)
     # pairs from the two laws together are a quarter within the one, a quarter within the other, half between them
-    between = 2 * mean_distance(both) - (mean_distance(judged.draws) + mean_distance(by_other.draws)) / 2
+    between = 2 * mean_distance(both) - (mean_distance(judged.draws) + mean_distance(other.draws)) / 2
     unit = ["fold", "run", "domain"]
-    rows = judged.points[unit].assign(distance=between).groupby(unit, as_index=False)
-    return rows["distance"].mean().assign(model=name, other=other)
+    return judged.points[unit].assign(distance=between).groupby(unit, as_index=False)["distance"].mean()
 
 
-def _fit_without(prepared: Prepared, fold: Fold, whole: Fit | None, refit: Callable[..., Fit]) -> tuple[Fit, float]:
-    """Return a fit without the fold, and the diagnostic of its weights: NaN of a refit."""
+def _judged(prepared: Prepared, fold: Fold, whole: Fit | None, refit: Callable[..., Fit]) -> Judged:
+    """Judge a fold by the draws of the fit of all curves, where they reach so far, or else by a refit."""
     if whole is not None:
         fitted, pareto_k = reweighted(prepared, whole, fold.left_out)
         if pareto_k <= GOOD_K:
-            return fitted, pareto_k
-    return refit(prepared, fold.left_out), np.nan
+            return judge(prepared, fold, fitted, pareto_k)
+    return judge(prepared, fold, refit(prepared, fold.left_out))
 
 
 def _error_of_sum(by_fold: pd.DataFrame) -> pd.Series:

@@ -213,13 +213,12 @@ def _curves(
 ) -> list[Curve]:
     seen = past(fit, planned)
     checkpoints = seen.checkpoints if "discrepancy" in include else {}
-    peak = next(iter(fit.models.values())).reference.learning_rate
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
 
     def of_batch(runs: list[str]) -> list[Curve]:
-        together = batch(seen.curves, {run: wanted[run] for run in runs}, peak)
+        together = batch(fit, seen.curves, {run: wanted[run] for run in runs})
         loss: list[list[FloatArray]] = [[] for _run in runs]
         transfer: list[list[FloatArray]] = [[] for _run in runs]
         for domain, model in fit.models.items():

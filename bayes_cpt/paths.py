@@ -98,11 +98,12 @@ def past(fit: Fit, planned: Curves) -> Past:
     return Past(family(planned, fit.curves), _found_effects(fit), _checkpoint_losses(fit.curves))
 
 
-def batch(curves: Curves, steps: Mapping[str, Sequence[int] | IntArray], peak: float) -> Batch:
-    """Prepare planned runs at the steps wanted; ``curves`` holds their lineages, ``peak`` is the reference's LR."""
+def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
+    """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
+    reference = next(iter(fit.models.values())).reference
     starts = pd.DataFrame({"run": [_transfer_run(curves, run) or run for run in steps], "step": 0})
     points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
-    static = design(curves, pd.concat([*points, starts]), peak)
+    static = design(curves, pd.concat([*points, starts]), reference.learning_rate)
     links = [curves.links[run] for run in starts["run"]]
     checkpoints = [(link.parent, link.parent_step) if link.phase == "cpt" else None for link in links]
     return Batch(static, [static.nodes(here) for here in points], static.nodes(starts), checkpoints)
@@ -165,7 +166,7 @@ def _conditional(fit: Fit, seen: Past, measured: Curves, domain: str) -> Conditi
     points = measured.losses[measured.losses["domain"] == domain].sort_values(["run", "step"], ignore_index=True)
     model, parameters = fit.models[domain], parameters_of(fit.posterior, domain)
     steps = {str(run): rows["step"].to_numpy() for run, rows in points.groupby("run")}
-    together = batch(seen.curves, steps, model.reference.learning_rate)
+    together = batch(fit, seen.curves, steps)
 
     def with_effects(*present: tuple[str, str | int]) -> tuple[FloatArray, FloatArray]:
         def size(component: str, label: str | int) -> FloatArray:
@@ -220,7 +221,7 @@ def _losses(
     size = max(1, POINTS_AT_A_TIME // len(static.run))
     losses, noise = [], []
     for piece, here in zip(
-        in_chunks(parameters, size), in_chunks({"": parameters["memory"], **effects}, size), strict=True
+        in_chunks(parameters, size), in_chunks({"": next(iter(parameters.values())), **effects}, size), strict=True
     ):
         evaluation = evaluate(model, static, piece)
         losses.append(evaluation.law + discrepancy(evaluation, {name: here[name] for name in effects}))

@@ -63,7 +63,7 @@ def _log_likelihood(prepared: Prepared, fit: Fit, observations: Observations) ->
 
 def _of_domain(model: Model, observations: Observations, parameters: Mapping[str, FloatArray]) -> FloatArray:
     evaluation, nodes = evaluate(model, observations.design, parameters), observations.nodes[model.domain]
-    draws = len(parameters["memory"])
+    draws = len(evaluation.law)
     columns = [
         np.broadcast_to(values[..., nodes], (draws, values.shape[-2], len(nodes)))
         * parameters[f"{name}_scale"][:, None, None]
