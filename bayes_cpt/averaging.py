@@ -234,8 +234,9 @@ def load(path: str | Path) -> Fit | Average:
     missing = [_group(place) for place in range(len(weights)) if _group(place) not in tree.children]
     if missing:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing)}")
-    parts = (xr.DataTree.from_dict(tree[_group(place)].to_dict()) for place in range(len(weights)))
-    return Average(tuple(from_tree(part, path) for part in parts), weights)
+    return Average(
+        tuple(from_tree(tree.children[_group(place)].copy(), path) for place in range(len(weights))), weights
+    )
 
 
 def _group(place: int) -> str:

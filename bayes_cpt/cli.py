@@ -261,6 +261,8 @@ def compare(
         _draw(bc.plot_comparison(result), plot)
     print(table.drop(columns=["done", "folds", "leave"]).round(4).to_string(index=False))
     done, converged = int(table["done"].iloc[0]), bool((table["converged"] == table["done"]).all())
+    if result.rough:
+        print("elpd rests on few draws, none of which is near the runs left out: go by wis and weight")
     if not converged:
         print("not all fits converged: sample longer (--draws, --tune)", file=sys.stderr)
     if done < result.folds:

@@ -27,6 +27,8 @@ REFITS = 20
 """Up to so many folds, each is refitted outright; of more, those that importance sampling cannot do."""
 SWEEPS = 4_000
 """Draws of the weights."""
+FEW_DRAWS = 10
+"""Effective draws below which a joint density says little: none of the draws is near the run as measured."""
 SPLITS = 257
 """Ways to split what two models share."""
 
@@ -58,7 +60,7 @@ class Comparison:
     folds: int
 
     @property
-    def weights(self) -> pd.Series:
+    def weights(self) -> dict[str, float]:
         """Share of each model in an average: `stacking_weights`, where each run and domain counts once."""
         unit = ["fold", "run", "domain"]
         crps = self.points.groupby([*unit, "model"])["crps"].mean().unstack("model")  # noqa: PD010
@@ -66,20 +68,25 @@ class Comparison:
         shape = (len(crps), crps.shape[1], crps.shape[1])
         order = pd.MultiIndex.from_tuples([(*key, *pair) for key in crps.index for pair in product(crps, crps)])
         spread = between.loc[order].to_numpy().reshape(shape)
-        return pd.Series(stacking_weights(crps.to_numpy(), spread), crps.columns)
+        found = stacking_weights(crps.to_numpy(), spread)
+        return dict(zip(crps.columns.astype(str), found.tolist(), strict=True))
+
+    @property
+    def rough(self) -> bool:
+        """Whether some model's ``elpd`` rests on few draws."""
+        return bool((self.table["effective_draws"] < FEW_DRAWS).any())
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a model, the best ``elpd`` first; errors are standard errors across folds, NaN of a single one.
+        """One row a model, the best ``wis`` first; errors are standard errors across folds, NaN of a single one.
 
         ``elpd``, its error ``se``, the difference from the best, ``elpd_diff``, and the error of that, ``dse``, are
         sums over folds, and named as ArviZ does. ``effective_draws`` is the median over folds and domains: an ``elpd``
-        that few draws carry is rough. The others are means over folds, of means over runs and domains.
+        that fewer than ``FEW_DRAWS`` carry is rough. The others are means over folds, of means over runs and domains.
         """
         by = ["model", "fold"]
         elpd = self.densities.groupby(["fold", "model"])["elpd"].sum().unstack("model")  # noqa: PD010
-        order = elpd.sum().sort_values(ascending=False).index
-        behind = elpd.sub(elpd[order[0]], axis=0)
+        behind = elpd.sub(elpd[elpd.sum().idxmax()], axis=0)
         columns = {
             "elpd": elpd.sum(),
             "se": _error_of_sum(elpd),
@@ -91,9 +98,9 @@ class Comparison:
         for name in ("mae", "wis", "cover50", "cover90"):
             by_fold = scores[name].mean().unstack("model")  # noqa: PD010
             columns |= {name: by_fold.mean(), f"{name}_se": _error_of_sum(by_fold) / len(by_fold)}
-        columns["weight"] = self.weights
+        columns["weight"] = pd.Series(self.weights)
         columns["converged"] = self.points.groupby(by)["converged"].first().groupby("model").sum()
-        table = pd.DataFrame(columns).loc[order].rename_axis("model").reset_index()
+        table = pd.DataFrame(columns).sort_values("wis").rename_axis("model").reset_index()
         return table.assign(done=len(elpd), folds=self.folds, leave=self.leave)
 
 
@@ -218,7 +225,7 @@ def _distances(judged: Judged, other: Judged) -> pd.DataFrame:
     # pairs from the two laws together are a quarter within the one, a quarter within the other, half between them
     between = 2 * mean_distance(both) - (mean_distance(judged.draws) + mean_distance(other.draws)) / 2
     unit = ["fold", "run", "domain"]
-    return judged.points[unit].assign(distance=between).groupby(unit, as_index=False)["distance"].mean()
+    return judged.points[unit].assign(distance=between).groupby(unit)["distance"].mean().reset_index()
 
 
 def _judged(prepared: Prepared, fold: Fold, whole: Fit | None, refit: Callable[..., Fit]) -> Judged:

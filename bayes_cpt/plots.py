@@ -251,14 +251,14 @@ def plot_comparison(comparison: Comparison) -> Figure:
 
     ArviZ's figure. Below each name stand its weight in an average and its weighted interval score (WIS).
     """
-    table = comparison.table.set_index("model")
+    table = comparison.table.set_index("model").sort_values("elpd", ascending=False)
     labels = {name: f"{name}\nweight {row['weight']:.2f}, WIS {row['wis']:.4f}" for name, row in table.iterrows()}
     # a single fold has no standard error
     drawn = az.plot_compare(table.rename(index=labels).fillna({"dse": 0.0}), backend="matplotlib")
     figure = drawn.viz["figure"].item()
     figure.set_layout_engine("constrained")
-    note = f"interrupted after {table['done'].iloc[0]} of {comparison.folds} folds"
-    _title(figure, note if table["done"].iloc[0] < comparison.folds else "")
+    done = int(table["done"].iloc[0])
+    _title(figure, f"interrupted after {done} of {comparison.folds} folds" if done < comparison.folds else "")
     return figure
 
 

@@ -95,7 +95,7 @@ def main() -> None:
         for chosen in combinations(others, count):
             pilots = [0.0, *chosen]
             comparison = compared(compiled, pilots, arguments.fits)
-            weights = comparison.weights.to_dict()
+            weights = comparison.weights
             crps = comparison.points.groupby(["model", "run", "domain"])["crps"].mean().groupby("model").mean()
             print(f"\npilots at {pilots}: weights {weights}\n{comparison.table.round(4).to_string()}", flush=True)
             fits = {law: pilot_fit(prepared, pilots, arguments.fits) for law, prepared in compiled.items()}

@@ -14,19 +14,6 @@ from bayes_cpt.errors import DataError, FitFileError
 PLANNED = bc.plan(parent="pt", replay=0.0, schedule=bc.wsd(peak=2e-3, steps=[2000, 6000], warmup=100))
 
 
-def shifted(fit: bc.Fit, by: float) -> bc.Fit:
-    """Return a fit whose losses all lie higher, of another model's name."""
-    tree = fit.tree.copy()
-    posterior = fit.posterior
-    tree["posterior"] = posterior.assign(loss_at_reference=posterior["loss_at_reference"] + by)
-    return replace(fit, tree=tree, spec=replace(fit.spec, name="higher"))
-
-
-@pytest.fixture(scope="module")
-def higher(fitted: bc.Fit) -> bc.Fit:
-    return shifted(fitted, 10.0)
-
-
 def final(draws: xr.Dataset) -> np.ndarray:
     return draws["loss"].sel(run="pt_r000_steps6000", domain="pt", step=6000).to_numpy().ravel()
 
@@ -105,6 +92,18 @@ def test_a_damaged_file_of_an_average_is_refused(fitted: bc.Fit, higher: bc.Fit,
     damaged.to_netcdf(tmp_path / "damaged.nc", engine="netcdf4")
     with pytest.raises(FitFileError, match="it lacks law_1"):
         bc.load(tmp_path / "damaged.nc")
+
+
+@pytest.mark.slow
+def test_models_are_fitted_and_averaged_by_weights_given_by_name(simulated: bc.Curves, tmp_path: Path):
+    other = tmp_path / "other.toml"
+    other.write_text(bc.read_spec("cpt").text)
+    weights = {"other": 0.3, "cpt": 0.7}
+    average = bc.fit_average(
+        simulated, ["cpt", other], weights, domains=["pt"], draws=50, tune=50, seed=1, progress=False
+    )
+    assert [fit.spec.name for fit in average.fits] == ["cpt", "other"]
+    assert average.weights == (0.7, 0.3)
 
 
 @pytest.mark.slow
