@@ -122,4 +122,5 @@ def higher(fitted: bc.Fit) -> bc.Fit:
     """Return the small fit as another model, by which all losses lie 10 higher."""
     tree, posterior = fitted.tree.copy(), fitted.posterior
     tree["posterior"] = posterior.assign(loss_at_reference=posterior["loss_at_reference"] + 10)
+    tree.attrs = {**fitted.tree.attrs, "model": "higher"}
     return replace(fitted, tree=tree, spec=replace(fitted.spec, name="higher"))
