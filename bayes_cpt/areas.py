@@ -17,13 +17,26 @@ type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 
 TINY = 1e-200
+PHASES = ("pt", "cpt")
 
 
 class Segment(NamedTuple):
-    """One run's part of a lineage: its phase, and the LR used at each of its steps, shape (n,)."""
+    """One run's part of a lineage.
+
+    Parameters
+    ----------
+    phase
+        ``pt`` or ``cpt``.
+    learning_rate
+        (n,) The LR used at each of its steps.
+    tokens
+        Tokens of one of its steps, in units of those of a reference step: areas count tokens, so that a step of twice
+        the batch counts as two.
+    """
 
     phase: Literal["pt", "cpt"]
     learning_rate: FloatArray
+    tokens: float = 1.0
 
 
 class Areas(NamedTuple):
@@ -72,23 +85,60 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
     not annealing; a later re-warm-up is, negatively); in CPT, the jump from the last LR of PT to the first of CPT.
     Without PT in the lineage (an unknown checkpoint) that jump is unknown and taken as 0: see `jump_response`.
     """
-    phases = _checked_phases(lineage)
+    pretraining, continued = phases_of(lineage)
     points, memories = _checked_points(steps, lineage[-1].learning_rate.size), _checked_memory(memory)
-    pretraining, continued = phases["pt"], phases["cpt"]
-    every = np.concatenate([pretraining, continued])
-    if not every.size:
-        raise DataError("The lineage has no steps, so no learning rate.")
-    position = points + (every.size - lineage[-1].learning_rate.size)
-    at_pt = np.minimum(position, pretraining.size)
-    at_cpt = position - at_pt
-    transfer_rate = pretraining[-1] if pretraining.size else every[0]
+    at_pt, at_cpt = positions(lineage, points)
+    every = np.concatenate([pretraining.learning_rate, continued.learning_rate])
     return Areas(
-        forward_pt=_summed(pretraining, at_pt),
-        forward_cpt=_summed(continued, at_cpt),
-        annealing_pt=_annealing_area(_drop_after_warmup(pretraining), at_pt, memories),
-        annealing_cpt=_annealing_area(transfer_rate - continued, at_cpt, memories),
-        learning_rate=every[np.maximum(position - 1, 0)],
+        forward_pt=forward_area(pretraining)[at_pt],
+        forward_cpt=forward_area(continued)[at_cpt],
+        annealing_pt=annealing_area(pretraining, at_pt, memories),
+        annealing_cpt=annealing_area(continued, at_cpt, memories),
+        learning_rate=every[np.maximum(at_pt + at_cpt - 1, 0)],
     )
+
+
+class Phase(NamedTuple):
+    """One phase of a lineage, by step: (steps,) each."""
+
+    learning_rate: FloatArray
+    tokens: FloatArray
+    """Of the step, in units of those of a reference step."""
+    drop: FloatArray
+    """By how much the LR fell with this step, negative where it rose; 0 in the PT warm-up."""
+
+
+def phases_of(lineage: Sequence[Segment]) -> tuple[Phase, Phase]:
+    """Return PT and CPT of a lineage; errors as of `areas`."""
+    if not lineage:
+        raise DataError("The lineage is empty: it must end with the run that is asked about.")
+    if ("cpt", "pt") in pairwise(segment.phase for segment in lineage):
+        raise DataError("The lineage has pre-training (pt) after continual pre-training (cpt).")
+    for phase, rates, _tokens in lineage:
+        faulty = rates[~((rates >= 0) & (rates < np.inf))]
+        if faulty.size:
+            raise DataError(f"A learning rate in the {phase} phase is {faulty[0]}: it must be finite and at least 0.")
+    (pt_rates, pt_tokens), (cpt_rates, cpt_tokens) = (_joined(lineage, phase) for phase in ("pt", "cpt"))
+    if not pt_rates.size + cpt_rates.size:
+        raise DataError("The lineage has no steps, so no learning rate.")
+    before = pt_rates[-1:] if pt_rates.size else cpt_rates[:1]
+    return (
+        Phase(pt_rates, pt_tokens, _drop_after_warmup(pt_rates)),
+        Phase(cpt_rates, cpt_tokens, -np.diff(cpt_rates, prepend=before) if cpt_rates.size else cpt_rates),
+    )
+
+
+def positions(lineage: Sequence[Segment], steps: IntArray) -> tuple[IntArray, IntArray]:
+    """Return how many steps of PT and of CPT are done at steps of the last segment."""
+    of_phase = {phase: sum(part.learning_rate.size for part in lineage if part.phase == phase) for phase in PHASES}
+    done = steps + sum(of_phase.values()) - lineage[-1].learning_rate.size
+    at_pt = np.minimum(done, of_phase["pt"])
+    return at_pt, done - at_pt
+
+
+def forward_area(phase: Phase) -> FloatArray:
+    """Forward area of a phase after 0, 1, ... steps."""
+    return np.concatenate([[0.0], np.cumsum(phase.learning_rate * phase.tokens)])
 
 
 def jump_response(steps: ArrayLike, memory: ArrayLike) -> FloatArray:
@@ -118,48 +168,49 @@ def jump_response(steps: ArrayLike, memory: ArrayLike) -> FloatArray:
     return memories * (1 - np.power(1 - 1 / memories, points[:, None]))
 
 
-def _annealing_area(drop: FloatArray, position: IntArray, memories: FloatArray) -> FloatArray:
-    """Annealing area at positions of a phase, (points, memories), from the LR drop since the phase's reference LR.
+def annealing_area(phase: Phase, position: IntArray, memories: FloatArray) -> FloatArray:
+    """Annealing area of a phase at positions (steps done), (points, memories).
 
-    Summing m_t over time undoes the difference in it: S2_t = lambda S2_{t-1} + drop_t, where drop_t is the sum of the
-    changes up to t. That is one recursion a memory, of which only the asked positions are kept.
+    Summing m_t over time undoes the difference in it: S2_t = lambda S2_{t-1} + fall_t, where fall_t is the sum of the
+    drops up to t. That is one recursion a memory, of which only the asked positions are kept. A step of b reference
+    steps' tokens forgets lambda^b, and adds what b steps would.
     """
     # TINY keeps a fading area out of the subnormal numbers, which are ten times slower; what it leaves is cut to 0
-    recursion_input = np.concatenate([[0.0], drop[: position.max(initial=0)]]) + TINY
+    fall = np.cumsum(phase.drop[: position.max(initial=0)]) + TINY
     area = np.empty((position.size, memories.size))
     for column, memory in enumerate(memories):
-        area[:, column] = np.asarray(lfilter([1.0], [1.0, 1 / memory - 1], recursion_input))[position]
-    return np.where(np.abs(area) < np.sqrt(TINY), 0.0, area)
+        area[:, column] = np.concatenate([[0.0], faded(fall, phase.tokens, memory)])[position]
+    return np.where(np.abs(area) < np.sqrt(TINY) * memories, 0.0, area)
+
+
+def faded(inflow: FloatArray, tokens: FloatArray, memory: float) -> FloatArray:
+    """Accumulate an inflow that is forgotten over a memory, (steps,): the recursion of `annealing_area`."""
+    inflow_until = np.flatnonzero(np.diff(tokens[: inflow.size])) + 1
+    pieces, last = [], 0.0
+    for part, size in zip(np.split(inflow, inflow_until), np.split(tokens[: inflow.size], inflow_until), strict=True):
+        if part.size:
+            kept = (1 - 1 / memory) ** size[0]
+            values, _state = lfilter([(1 - kept) * memory], [1.0, -kept], part, zi=[kept * last])
+            pieces.append(values)
+            last = float(values[-1])
+    return np.concatenate(pieces) if pieces else np.empty(0)
 
 
 def _drop_after_warmup(learning_rate: FloatArray) -> FloatArray:
-    """Drop of the LR since the end of the warm-up; 0 during it."""
+    """Drop of the LR with each step since the end of the warm-up; 0 during it."""
     if not learning_rate.size:
         return learning_rate
-    end = np.argmin(np.append(np.diff(learning_rate) > 0, False))
-    drop = learning_rate[end] - learning_rate
-    drop[:end] = 0.0
+    drop = -np.diff(learning_rate, prepend=learning_rate[:1])
+    drop[: np.argmin(np.append(np.diff(learning_rate) > 0, False)) + 1] = 0.0
     return drop
 
 
-def _summed(learning_rate: FloatArray, position: IntArray) -> FloatArray:
-    return np.concatenate([[0.0], np.cumsum(learning_rate)])[position]
-
-
-def _checked_phases(lineage: Sequence[Segment]) -> dict[str, FloatArray]:
-    """Concatenate the LRs of each phase."""
-    if not lineage:
-        raise DataError("The lineage is empty: it must end with the run that is asked about.")
-    if ("cpt", "pt") in pairwise(segment.phase for segment in lineage):
-        raise DataError("The lineage has pre-training (pt) after continual pre-training (cpt).")
-    for phase, rates in lineage:
-        faulty = rates[~((rates >= 0) & (rates < np.inf))]
-        if faulty.size:
-            raise DataError(f"A learning rate in the {phase} phase is {faulty[0]}: it must be finite and at least 0.")
-    return {
-        phase: np.concatenate([np.empty(0), *(segment.learning_rate for segment in lineage if segment.phase == phase)])
-        for phase in ("pt", "cpt")
-    }
+def _joined(lineage: Sequence[Segment], phase: str) -> tuple[FloatArray, FloatArray]:
+    """Return LRs and tokens of every step of a phase."""
+    parts = [segment for segment in lineage if segment.phase == phase]
+    rates = [part.learning_rate for part in parts]
+    tokens = [np.full(part.learning_rate.size, part.tokens) for part in parts]
+    return np.concatenate([np.empty(0), *rates]), np.concatenate([np.empty(0), *tokens])
 
 
 def _checked_points(steps: ArrayLike, last: float = np.inf) -> IntArray:

@@ -134,10 +134,13 @@ def prepare_all(
     Raises
     ------
     DataError, SpecError
-        If they cannot be told apart, do not fit the data, or describe different domains.
+        If they cannot be told apart, do not fit the data, or describe different losses.
     """
     specs = [read_spec(law) for law in laws]
     check_models([spec.name for spec in specs])
+    final = [spec.name for spec in specs if spec.law.is_final]
+    if 0 < len(final) < len(specs):
+        raise DataError(f"{final[0]} describes final losses, others whole curves: choose models of one kind")
     described = {spec.name: observe(curves, spec.law, domains).domains for spec in specs}
     if len(set(described.values())) > 1:
         listed = "; ".join(f"{name}: {', '.join(of_law)}" for name, of_law in described.items())

@@ -45,12 +45,14 @@ __all__ = [
 
 
 class Link(NamedTuple):
-    """A run's phase ("pt" or "cpt"), its parent, the parent's step at the branch (0 without one), and its replay."""
+    """A row of ``runs``: phase, parent, the parent's step at the branch (0 without one); numbers, NaN if missing."""
 
     phase: Literal["pt", "cpt"]
     parent: str | None
     parent_step: int
     replay: float
+    model_size: float
+    batch_tokens: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +89,12 @@ class Curves:
         columns = (self.runs[name].to_numpy(object) for name in Link._fields)
         return {
             str(run): Link(
-                phase, None if pd.isna(parent) else str(parent), 0 if pd.isna(step) else int(step), float(share)
+                phase,
+                None if pd.isna(parent) else str(parent),
+                0 if pd.isna(step) else int(step),
+                *map(_number, numbers),
             )
-            for run, phase, parent, step, share in zip(self.runs.index, *columns, strict=True)
+            for run, phase, parent, step, *numbers in zip(self.runs.index, *columns, strict=True)
         }
 
 
@@ -186,6 +191,10 @@ def digest(curves: Curves) -> str:
     return total.hexdigest()
 
 
+def _number(value: float) -> float:
+    return np.nan if pd.isna(value) else float(value)
+
+
 # Lineages -----------------------------------------------------------------------------------------------------------
 
 
@@ -217,15 +226,23 @@ def ancestors(curves: Curves, run: str) -> list[str]:
     return chain
 
 
-def lineage(curves: Curves, run: str) -> list[Segment]:
-    """Schedules that lead to a run: ancestors oldest first, each cut at its branch step, and the run itself last."""
+def lineage(curves: Curves, run: str, batch_tokens: float = np.nan) -> list[Segment]:
+    """Schedules that lead to a run: ancestors oldest first, each cut at its branch step, and the run itself last.
+
+    ``batch_tokens`` are those of a reference step; a run whose own are not given is taken to have as many.
+    """
     chain = [*ancestors(curves, run), run]
     cuts = [*(curves.links[name].parent_step for name in chain[1:]), None]
     segments = [
-        Segment(curves.links[name].phase, learning_rates(curves, name)[:cut])
+        Segment(curves.links[name].phase, learning_rates(curves, name)[:cut], _tokens(curves.links[name], batch_tokens))
         for name, cut in zip(chain, cuts, strict=True)
     ]
     return [segment for segment in segments if segment.learning_rate.size]
+
+
+def _tokens(link: Link, batch_tokens: float) -> float:
+    ratio = link.batch_tokens / batch_tokens
+    return ratio if np.isfinite(ratio) else 1.0
 
 
 # Choosing -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ a column that is zero where the effect has had nothing to act on:
 
 - ``smooth``: the law's own misfit over log forward area, common to all runs (Matern-3/2, by its leading modes), and
   a slope that is 0 on the data and opens the band beyond them;
+- ``size``: likewise 0 for the model sizes seen, growing with each e-fold of size beyond them;
 - ``offset``: a run from scratch as a whole sits a little above or below the law;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's, the more so beyond the data;
 - ``shift``: the same of its distribution shift.
@@ -35,6 +36,15 @@ OPENING = 1.5
 """By how much of its own size the law's misfit may grow with each e-fold of forward area beyond the data."""
 
 
+class Seen(NamedTuple):
+    """The range of the fitted data: logs of the forward area over the reference, and of model sizes in millions."""
+
+    shortest: float
+    longest: float
+    smallest: float
+    largest: float
+
+
 class Nodes(NamedTuple):
     """What the columns of the effects are made of, at the nodes of a design.
 
@@ -47,13 +57,13 @@ class Nodes(NamedTuple):
     log_forward_area
         (nodes,) Log of the forward area over the reference.
     seen
-        Its range in the fitted data.
+        The range of the fitted data.
     """
 
     design: Design
     terms: Terms
     log_forward_area: Array
-    seen: tuple[float, float]
+    seen: Seen
 
 
 class Component(NamedTuple):
@@ -67,22 +77,24 @@ class Component(NamedTuple):
         What given effects (..., effects) do together, (..., nodes): as effects @ columns, at a cost that does not grow
         with runs x nodes.
     runs
-        The runs that have one; None if it is common to all.
+        The runs that have one; None if they are common to all.
+    common
+        How many there are that are common to all.
     """
 
     columns: Callable[[Nodes], Array]
     total: Callable[[Nodes, Array], Array]
     runs: Callable[[Design], IntArray] | None
+    common: int = 0
 
 
 def _smooth_columns(nodes: Nodes) -> Array:
-    lower, upper = nodes.seen
-    modes = smooth_modes(nodes.log_forward_area, lower, upper + EXTRAPOLATION)
+    modes = smooth_modes(nodes.log_forward_area, nodes.seen.shortest, nodes.seen.longest + EXTRAPOLATION)
     return np.concatenate([modes, OPENING * _beyond_data(nodes)[None]])
 
 
 def _beyond_data(nodes: Nodes) -> FloatArray:
-    return np.maximum(nodes.log_forward_area - nodes.seen[1], 0.0)
+    return np.maximum(nodes.log_forward_area - nodes.seen.longest, 0.0)
 
 
 def _offset_columns(nodes: Nodes) -> Array:
@@ -99,6 +111,16 @@ def _opening_annealing(nodes: Nodes) -> Array:
 
 def _shift_columns(nodes: Nodes) -> Array:
     return _inherited_columns(nodes.design, nodes.terms.shift)[..., cpt_runs(nodes.design), :]
+
+
+def _size_columns(nodes: Nodes) -> Array:
+    size = np.log(nodes.design.features["model_size"])
+    beyond = np.maximum(size - nodes.seen.largest, 0.0) - np.maximum(nodes.seen.smallest - size, 0.0)
+    return beyond[None]
+
+
+def _size_total(nodes: Nodes, effects: Array) -> Array:
+    return effects @ _size_columns(nodes)
 
 
 def _smooth_total(nodes: Nodes, effects: Array) -> Array:
@@ -136,7 +158,8 @@ def all_runs(design: Design) -> IntArray:
 
 COMPONENTS: Mapping[str, Component] = MappingProxyType(
     {
-        "smooth": Component(_smooth_columns, _smooth_total, None),
+        "smooth": Component(_smooth_columns, _smooth_total, None, SMOOTH_MODES + 1),
+        "size": Component(_size_columns, _size_total, None, 1),
         "offset": Component(_offset_columns, _offset_total, root_runs),
         "annealing": Component(_annealing_columns, _annealing_total, all_runs),
         "shift": Component(_shift_columns, _shift_total, cpt_runs),
@@ -147,8 +170,8 @@ COMPONENTS: Mapping[str, Component] = MappingProxyType(
 
 def effect_labels(component: str, design: Design) -> list[str] | list[int]:
     """Return what a component's effects belong to: runs by name, or modes by number."""
-    runs = COMPONENTS[component].runs
-    return list(range(SMOOTH_MODES + 1)) if runs is None else [design.runs[index] for index in runs(design)]
+    kind = COMPONENTS[component]
+    return list(range(kind.common)) if kind.runs is None else [design.runs[index] for index in kind.runs(design)]
 
 
 def effect_dimension(component: str) -> str:

@@ -1,7 +1,7 @@
 """What the laws read of a run: areas, replay ratio and learning rate (LR) at asked points, and who descends from whom.
 
-Annealing areas are held on a grid of memories and interpolated at the memory asked for, so that a sampler may vary the
-memory without walking through the steps. All of it is static: computed once, from the exact LR of every step.
+Annealing areas are held as rows of a response (`bayes_cpt.responses`), so that a sampler may vary its parameters
+without walking through the steps. All of it is static: computed once, from the exact LR of every step.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayes_cpt.areas import FloatArray, IntArray, Segment, areas, jump_response
+from bayes_cpt.areas import FloatArray, IntArray, Phase, Segment, forward_area, phases_of, positions
 from bayes_cpt.curves import Curves, ancestors, lineage
 from bayes_cpt.errors import DataError
 from bayes_cpt.laws import Array
+from bayes_cpt.responses import EXPONENTIAL, Response
 
-MEMORIES: FloatArray = np.geomspace(1, 200_000, 48)
-"""Grid of the annealing's memory in steps. Interpolation on it is right to about 1e-4 of the annealing term."""
+MILLION = 1e6
+"""The laws count parameters of a model in millions."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,11 @@ class Design:
     run, step
         (nodes,) Index of the run, and the step within it.
     features
-        By name, (nodes,) each; annealing areas are (memories, nodes), in units of memory x ``peak``.
+        By name, (nodes,) each; annealing areas are (rows, nodes), in units of memory x ``peak``.
     peak
         The LR by which annealing areas and LRs are scaled.
+    response
+        How drops of the LR come into effect.
     """
 
     runs: tuple[str, ...]
@@ -50,6 +53,7 @@ class Design:
     step: IntArray
     features: Mapping[str, FloatArray]
     peak: float
+    response: Response
 
     def nodes(self, points: pd.DataFrame) -> IntArray:
         """Return the nodes of points given as columns ``run`` and ``step``."""
@@ -60,7 +64,13 @@ class Design:
         return order[np.searchsorted(keys[order], wanted)]
 
 
-def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
+def design(
+    curves: Curves,
+    points: pd.DataFrame,
+    peak: float,
+    response: Response = EXPONENTIAL,
+    batch_tokens: float = np.nan,
+) -> Design:
     """Compute the features at ``points`` and at the starts of all runs involved.
 
     Parameters
@@ -71,6 +81,11 @@ def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
         Columns ``run`` and ``step``; repeated rows count once.
     peak
         LR by which areas and LRs are scaled.
+    response
+        How drops of the LR come into effect.
+    batch_tokens
+        Tokens of a reference step: areas count such steps. Runs whose ``batch_tokens`` is not given are taken to have
+        as many.
     """
     runs = _with_ancestors(curves, points["run"].unique())
     asked = np.stack([_positions(points["run"], runs), points["step"].to_numpy(np.int64)], axis=1)
@@ -82,8 +97,12 @@ def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
         steps = step[run == index]
         key = (_schedule_key(curves, name), steps.tobytes())
         if key not in found:
-            found[key] = _schedule_features(curves, name, steps, peak)
-        by_run.append(found[key] | {"replay_ratio": np.full(steps.size, _replay_ratio(curves, name))})
+            found[key] = _schedule_features(lineage(curves, name, batch_tokens), steps, peak, response)
+        own = {
+            "replay_ratio": np.full(steps.size, _replay_ratio(curves, name)),
+            "model_size": np.full(steps.size, curves.links[name].model_size / MILLION),
+        }
+        by_run.append(found[key] | own)
     position = {name: index for index, name in enumerate(runs)}
     links = [curves.links[name] for name in runs]
     return Design(
@@ -95,6 +114,7 @@ def design(curves: Curves, points: pd.DataFrame, peak: float) -> Design:
         step=step,
         features={name: np.concatenate([part[name] for part in by_run], axis=-1) for name in by_run[0]},
         peak=peak,
+        response=response,
     )
 
 
@@ -108,36 +128,19 @@ def _schedule_key(curves: Curves, run: str) -> Hashable:
     """Equal for runs that differ in replay alone: a plan has many of them, and their areas are computed once."""
     link = curves.links[run]
     step, rate = curves.listed_rates[run]
-    return link.phase, link.parent, link.parent_step, step.tobytes(), rate.tobytes()
+    return link.phase, link.parent, link.parent_step, link.batch_tokens, step.tobytes(), rate.tobytes()
 
 
-def at_memory(design: Design, memory: Array) -> dict[str, Array]:
-    """Return the features with the annealing areas at one memory (steps), in LR x steps.
+def with_annealing(design: Design, parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the features with the annealing areas for parameters of the response, in LR x steps.
 
-    ``memory`` may carry leading dimensions (draws): the areas then are (..., nodes).
+    Parameters may carry leading dimensions (draws): the areas then are (..., nodes).
     """
-    weights = memory_weights(memory) * memory[..., None] * design.peak
+    if "memory" not in design.response.parameters:
+        return dict(design.features)
+    of_response = {name: parameters[name] for name in design.response.parameters}
+    weights = design.response.weights(**of_response) * parameters["memory"][..., None] * design.peak
     return {name: weights @ values if values.ndim == 2 else values for name, values in design.features.items()}
-
-
-def memory_weights(memory: Array) -> Array:
-    """Weights (..., memories) that interpolate on ``MEMORIES``: cubic convolution in log memory (Keys 1981).
-
-    Written with operators and ufuncs alone, so that it serves NumPy and PyTensor. Beyond the grid the nearest
-    interior value is used.
-    """
-    spacing = np.log(MEMORIES[1] / MEMORIES[0])
-    place = np.log(memory / MEMORIES[0]) / spacing
-    first, last = 1.0, MEMORIES.size - 2.0
-    place = first + _positive_part(place - first) - _positive_part(place - last)
-    distance = np.abs(place[..., None] - np.arange(MEMORIES.size))
-    near, far = _positive_part(1 - distance), _positive_part(2 - distance)
-    return 0.5 * far**3 - 0.5 * far**2 - 2 * near**3 + near**2
-
-
-def _positive_part(values: Array) -> Array:
-    """Written without ``np.maximum``, which PyTensor does not take part in."""
-    return 0.5 * (values + np.abs(values))
 
 
 def warmup_steps(curves: Curves, run: str) -> int:
@@ -155,41 +158,36 @@ def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:
     return list(ordered)
 
 
-def _schedule_features(curves: Curves, run: str, steps: IntArray, peak: float) -> dict[str, FloatArray]:
-    parts = lineage(curves, run)
-    area = areas(parts, steps, MEMORIES)
-    annealing_cpt, jump = area.annealing_cpt, np.zeros_like(area.annealing_cpt)
+def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, response: Response) -> dict[str, FloatArray]:
+    pretraining, continued = phases_of(parts)
+    at_pt, at_cpt = positions(parts, steps)
+    first = np.zeros_like(continued.drop)
     if parts[0].phase == "cpt":
-        response = jump_response(steps + _steps_before(parts), MEMORIES)
-        annealing_cpt = annealing_cpt - parts[0].learning_rate[0] * response
-        jump = response * peak
+        # the LR before is not known: what it adds to the drop of the first step is a column of its own
+        first[0] = 1.0
+        continued = continued._replace(drop=continued.drop - continued.learning_rate[0] * first)
+    rates = np.concatenate([pretraining.learning_rate, continued.learning_rate])
     return {
         # S1^-alpha has no value at 0: a run from scratch is read as if it had had one step at the peak
-        "forward_area_pt": np.maximum(area.forward_pt, peak),
-        "forward_area_cpt": area.forward_cpt,
-        "mean_learning_rate_cpt": _mean_learning_rate(parts, steps, peak),
-        "annealing_area_pt": (area.annealing_pt / (MEMORIES * peak)).T,
-        "annealing_area_cpt": (annealing_cpt / (MEMORIES * peak)).T,
-        "jump_area_cpt": (jump / (MEMORIES * peak)).T,
-        "relative_learning_rate": area.learning_rate / peak,
+        "forward_area_pt": np.maximum(forward_area(pretraining)[at_pt], peak),
+        "forward_area_cpt": forward_area(continued)[at_cpt],
+        # a law of finished runs has no value before the first step
+        "length_cpt": np.maximum(np.concatenate([[0.0], np.cumsum(continued.tokens)]), 1.0)[at_cpt],
+        "mean_learning_rate_cpt": _mean_learning_rate(continued, peak)[at_cpt],
+        "annealing_area_pt": response.rows(pretraining, at_pt, peak),
+        "annealing_area_cpt": response.rows(continued, at_cpt, peak),
+        "jump_area_cpt": response.rows(continued._replace(drop=peak * first), at_cpt, peak),
+        "relative_learning_rate": rates[np.maximum(at_pt + at_cpt - 1, 0)] / peak,
     }
 
 
-def _mean_learning_rate(parts: list[Segment], steps: IntArray, peak: float) -> FloatArray:
-    """Mean relative LR of CPT so far, weighted by the LR itself; 1 before its first step.
+def _mean_learning_rate(continued: Phase, peak: float) -> FloatArray:
+    """Mean relative LR of CPT after 0, 1, ... steps, weighted by the LR itself; 1 before its first step.
 
     A millionth keeps it above 0 where the LR is 0 from the start.
     """
-    rates = [part.learning_rate for part in parts if part.phase == "cpt"]
-    if not rates:
-        return np.ones(steps.size)
-    used = np.concatenate([[0.0], *rates]) / peak
-    forward, squared = np.cumsum(used) + 1e-6, np.cumsum(used**2) + 1e-6
-    return (squared / forward)[steps + sum(rate.size for rate in rates[:-1])]
-
-
-def _steps_before(parts: list[Segment]) -> int:
-    return sum(part.learning_rate.size for part in parts[:-1])
+    squared = continued._replace(learning_rate=(continued.learning_rate / peak) ** 2)
+    return (forward_area(squared) + 1e-6) / (forward_area(continued) / peak + 1e-6)
 
 
 def _replay_ratio(curves: Curves, run: str) -> float:

@@ -215,8 +215,8 @@ def _of_sizes(table: pd.DataFrame) -> Iterator[str]:
     sizes = table["model_size"].dropna().value_counts()
     if len(sizes) > 1:
         yield (
-            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): a law without model size needs "
-            f'one of them, such as --where "model_size == {sizes.index[0]}".'
+            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): fit them by -m cpt-size, or "
+            f'choose one, such as --where "model_size == {sizes.index[0]}".'
         )
 
 

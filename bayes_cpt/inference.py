@@ -17,7 +17,7 @@ import xarray as xr
 
 from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.curves import Curves, curves_from_frames, digest, select
-from bayes_cpt.discrepancy import effect_dimension, effect_labels
+from bayes_cpt.discrepancy import Seen, effect_dimension, effect_labels
 from bayes_cpt.errors import FitFileError
 from bayes_cpt.laws import Reference
 from bayes_cpt.likelihood import Model, effect_columns, effects_given_losses, evaluate
@@ -208,7 +208,9 @@ def with_data(prepared: Prepared, left_out: Mapping[str, int], drawn: xr.DataTre
         "model": spec.name,
         "model_text": spec.text,
         "law": spec.law.name,
-        "references": json.dumps({name: [*model.reference, *model.seen] for name, model in models.items()}),
+        "references": json.dumps(
+            {name: {"reference": model.reference, "seen": model.seen} for name, model in models.items()}
+        ),
         "data_digest": digest(curves),
         "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "pymc", "nutpie", "arviz", "jax")}),
         "set_aside": len(observations.set_aside),
@@ -368,10 +370,8 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     runs, rates, losses = (pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES)
     curves = curves_from_frames(runs, rates, losses)
     references = json.loads(tree.attrs["references"])
-    models = {domain: _model(spec, domain, numbers) for domain, numbers in references.items()}
+    models = {
+        domain: Model(spec.law, spec.components, domain, Reference(*fixed["reference"]), Seen(*fixed["seen"]))
+        for domain, fixed in references.items()
+    }
     return Fit(tree, spec, curves, models)
-
-
-def _model(spec: Spec, domain: str, numbers: Sequence[float]) -> Model:
-    *areas_and_rate, sign, lower, upper = numbers
-    return Model(spec.law, spec.components, domain, Reference(*areas_and_rate, shift_sign=int(sign)), (lower, upper))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bayes_cpt.areas import FloatArray
-from bayes_cpt.discrepancy import COMPONENTS, Nodes, noise_variance
-from bayes_cpt.features import Design, at_memory
+from bayes_cpt.discrepancy import COMPONENTS, Nodes, Seen, noise_variance
+from bayes_cpt.features import Design, with_annealing
 from bayes_cpt.laws import Array, Law, Reference
 
 
@@ -29,14 +29,14 @@ class Model(NamedTuple):
     reference
         Where the law's observable parameters are read.
     seen
-        Smallest and largest log forward area over the reference in the fitted data.
+        The range of the fitted data.
     """
 
     law: Law
     components: tuple[str, ...]
     domain: str
     reference: Reference
-    seen: tuple[float, float]
+    seen: Seen
 
 
 class Evaluation(NamedTuple):
@@ -62,12 +62,13 @@ class Evaluation(NamedTuple):
 def coefficients(model: Model, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """Return the law's own coefficients for sampled parameters."""
     names = (*model.law.parameters, *model.law.checkpoint_parameters)
-    return model.law.coefficients(model.reference, **{name: parameters[name] for name in names})
+    found = model.law.coefficients(model.reference, **{name: parameters[name] for name in names})
+    return {name: np.asarray(value) if isinstance(value, float) else value for name, value in found.items()}
 
 
 def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> Evaluation:
     """Evaluate a domain's model at all nodes of a design."""
-    features = at_memory(design, parameters["memory"])
+    features = with_annealing(design, parameters)
     own = {name: value[..., None] for name, value in coefficients(model, parameters).items()}
     terms = model.law.predict(model.domain, features, own)
     area = design.features["forward_area_pt"] + design.features["forward_area_cpt"]
@@ -81,7 +82,7 @@ def evaluate(model: Model, design: Design, parameters: Mapping[str, Array]) -> E
         features["relative_learning_rate"],
         terms.shift,
         parameters["noise_floor"],
-        parameters["noise_learning_rate"],
+        parameters.get("noise_learning_rate", np.zeros(())),
         parameters.get("noise_shift", np.zeros(())),
     )
     return Evaluation(nodes, variance)

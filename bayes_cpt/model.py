@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from bayes_cpt.areas import FloatArray
+from bayes_cpt.discrepancy import Seen
 from bayes_cpt.gaussian import marginal_log_likelihood
 from bayes_cpt.laws import Array
 from bayes_cpt.likelihood import Model, coefficients, effect_columns, evaluate
@@ -20,7 +21,13 @@ def domain_models(spec: Spec, observations: Observations) -> dict[str, Model]:
     static = observations.design.features
     total = static["forward_area_pt"] + static["forward_area_cpt"]
     measured = total[np.concatenate(list(observations.nodes.values()))]
-    seen = (float(np.log(measured.min() / total.max())), float(np.log(measured.max() / total.max())))
+    sizes = static["model_size"]
+    seen = Seen(
+        float(np.log(measured.min() / total.max())),
+        float(np.log(measured.max() / total.max())),
+        float(np.log(sizes.min())),
+        float(np.log(sizes.max())),
+    )
     return {
         domain: Model(
             law=spec.law,

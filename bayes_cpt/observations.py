@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.curves import MINIMUM_POINTS, Curves, learning_rates, lineage
+from bayes_cpt.curves import MINIMUM_POINTS, Curves, end_step, learning_rates, lineage
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design, warmup_steps
 from bayes_cpt.laws import SHIFT_SIGN, Law, Reference
+
+MINIMUM_RUNS = 2
+"""Finished runs that a law of final losses asks for."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,18 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     chosen = _chosen_domains(curves, law, domains)
     check_runs(curves, law)
     losses = curves.losses[curves.losses["domain"].isin(chosen)]
+    if law.is_final:
+        losses = _final_losses(curves, losses)
     warmup = losses["run"].map({run: warmup_steps(curves, run) for run in losses["run"].unique()})
     set_aside, kept = losses[losses["step"] < warmup], losses[losses["step"] >= warmup]
     peak = max(learning_rates(curves, run).max() for run in curves.runs.index)
-    static = design(curves, kept, peak)
+    batch_tokens = _batch_tokens(curves)
+    static = design(curves, kept, peak, law.response, batch_tokens)
     by_domain = {domain: kept[kept["domain"] == domain] for domain in chosen}
     for domain, rows in by_domain.items():
-        if len(rows) < MINIMUM_POINTS:
+        if len(rows) < (least := MINIMUM_RUNS if law.is_final else MINIMUM_POINTS):
             raise DataError(
-                f"domain {domain!r} has {len(rows)} points after warm-up; a fit needs {MINIMUM_POINTS} or more: "
+                f"domain {domain!r} has {len(rows)} points after warm-up; a fit needs {least} or more: "
                 "select more runs, or leave it out with --domains"
             )
     return Observations(
@@ -80,10 +86,16 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
         design=static,
         nodes={domain: static.nodes(rows) for domain, rows in by_domain.items()},
         losses={domain: rows["loss"].to_numpy() for domain, rows in by_domain.items()},
-        references={domain: _reference(static, domain) for domain in chosen},
-        scales=_scales(curves, kept, static, chosen),
+        references={domain: _reference(static, domain, batch_tokens) for domain in chosen},
+        scales=_scales(curves, kept, static, chosen, batch_tokens),
         set_aside=set_aside,
     )
+
+
+def _final_losses(curves: Curves, losses: pd.DataFrame) -> pd.DataFrame:
+    """Return the last loss of each CPT run and domain."""
+    of_cpt = losses[losses["run"].map(curves.runs["phase"]) == "cpt"]
+    return of_cpt.loc[of_cpt.groupby(["run", "domain"])["step"].idxmax().sort_values()]
 
 
 def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> tuple[str, ...]:
@@ -110,10 +122,13 @@ def check_runs(curves: Curves, law: Law) -> None:
     """
     runs = curves.runs
     cpt, sizes = runs[runs["phase"] == "cpt"], sorted(runs["model_size"].dropna().unique())
-    if len(sizes) > 1:
+    if law.has_size and runs["model_size"].isna().any():
+        run = runs.index[runs["model_size"].isna()][0]
+        raise DataError(f"law {law.name!r} needs the model size of every run: give that of {run!r} in runs.csv")
+    if len(sizes) > 1 and not law.has_size:
         raise DataError(
             f"law {law.name!r} has no model size, but the data have {', '.join(f'{size:g}' for size in sizes)}: "
-            f'choose one, as with --where "model_size == {sizes[-1]:g}"'
+            f'choose one, as with --where "model_size == {sizes[-1]:g}", or use -m cpt-size'
         )
     if not law.has_shift and len(cpt):
         raise DataError(f"law {law.name!r} is for pre-training alone: add --where \"phase == 'pt'\", or use cpt-replay")
@@ -125,6 +140,14 @@ def check_runs(curves: Curves, law: Law) -> None:
             f"law {law.name!r} has no replay, but the data have ratios {', '.join(f'{r:g}' for r in ratios)}: use "
             f'-m cpt-replay, or choose one, as with --where "replay == {ratios[0]:g}"'
         )
+    lengths = sorted({end_step(curves, run) for run in cpt.index})
+    if not law.has_length and len(lengths) > 1:
+        raise DataError(
+            f"law {law.name!r} has no length, but the CPT runs have {', '.join(f'{n:,}' for n in lengths)} steps: use "
+            "-m d-cpt, or choose runs of one length with --where"
+        )
+    if law.is_final:
+        return
     unknown = [run for run in cpt.index if lineage(curves, run)[0].phase == "cpt"]
     if law.knows_checkpoint and unknown:
         raise DataError(f"run {unknown[0]!r} has no parent, so its pre-training is unknown: use -m open-checkpoint")
@@ -135,7 +158,13 @@ def check_runs(curves: Curves, law: Law) -> None:
         )
 
 
-def _reference(static: Design, domain: str) -> Reference:
+def _batch_tokens(curves: Curves) -> float:
+    """Return the tokens of a reference step: those of the first run that says how many it has."""
+    given = curves.runs["batch_tokens"].dropna()
+    return float(given.iloc[0]) if len(given) else np.nan
+
+
+def _reference(static: Design, domain: str, batch_tokens: float) -> Reference:
     forward_pt, forward_cpt = static.features["forward_area_pt"], static.features["forward_area_cpt"]
     total = forward_pt + forward_cpt
     return Reference(
@@ -143,13 +172,19 @@ def _reference(static: Design, domain: str) -> Reference:
         forward_area_cpt=float(forward_cpt.max()) or 1.0,
         learning_rate=static.peak,
         shift_sign=SHIFT_SIGN[domain],
+        model_size=float(static.features["model_size"].max()),
+        batch_tokens=batch_tokens,
+        length_cpt=float(static.features["length_cpt"].max()),
     )
 
 
 def _scales(
-    curves: Curves, losses: pd.DataFrame, static: Design, domains: Sequence[str]
+    curves: Curves, losses: pd.DataFrame, static: Design, domains: Sequence[str], batch_tokens: float
 ) -> dict[str, dict[str, float]]:
-    steps = max(sum(part.learning_rate.size for part in lineage(curves, run)) for run in curves.runs.index)
+    steps = max(
+        sum(part.learning_rate.size * part.tokens for part in lineage(curves, run, batch_tokens))
+        for run in curves.runs.index
+    )
     forward_cpt = float(static.features["forward_area_cpt"].max()) or 1.0
     return {
         "none": dict.fromkeys(domains, 1.0),

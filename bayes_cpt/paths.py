@@ -95,7 +95,9 @@ class Conditional(NamedTuple):
 
 def past(fit: Fit, planned: Curves) -> Past:
     """Return what a fit knows of planned runs and those that they go on from."""
-    return Past(family(planned, fit.curves), _found_effects(fit), _checkpoint_losses(fit.curves))
+    # a law of final losses describes no path, so there is none to start at the checkpoint
+    checkpoints = {} if fit.spec.law.is_final else _checkpoint_losses(fit.curves)
+    return Past(family(planned, fit.curves), _found_effects(fit), checkpoints)
 
 
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
@@ -103,7 +105,13 @@ def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray
     reference = next(iter(fit.models.values())).reference
     starts = pd.DataFrame({"run": [_transfer_run(curves, run) or run for run in steps], "step": 0})
     points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
-    static = design(curves, pd.concat([*points, starts]), reference.learning_rate)
+    static = design(
+        curves,
+        pd.concat([*points, starts]),
+        reference.learning_rate,
+        fit.spec.law.response,
+        reference.batch_tokens,
+    )
     links = [curves.links[run] for run in starts["run"]]
     checkpoints = [(link.parent, link.parent_step) if link.phase == "cpt" else None for link in links]
     return Batch(static, [static.nodes(here) for here in points], static.nodes(starts), checkpoints)

@@ -1,12 +1,13 @@
 """Loss curves of known coefficients: to test what a fit recovers."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
 from bayes_cpt.curves import Curves, curves_from_frames, end_step, learning_rates
-from bayes_cpt.features import at_memory, design
+from bayes_cpt.features import design, with_annealing
 from bayes_cpt.laws import law
 
 
@@ -19,6 +20,7 @@ def simulate(
     noise: float,
     every: int,
     seed: int,
+    response: Mapping[str, float] = MappingProxyType({}),
 ) -> Curves:
     """Give runs the losses that a law says, with independent Gaussian noise.
 
@@ -38,12 +40,15 @@ def simulate(
         Steps between points; the first step measured is ``every`` in pre-training, 0 in CPT.
     seed
         Of the noise.
+    response
+        Further parameters of the response to a drop of the LR, where the law has any.
     """
     random = np.random.default_rng(seed)
     peak = max(learning_rates(planned, run).max() for run in planned.runs.index)
     points = pd.concat([_points(planned, str(run), every) for run in planned.runs.index], ignore_index=True)
-    static = design(planned, points, peak)
-    features = at_memory(static, np.asarray(memory))
+    static = design(planned, points, peak, law(name).response)
+    shape = {name: np.asarray(value) for name, value in {"memory": memory, **response}.items()}
+    features = with_annealing(static, shape)
     nodes = static.nodes(points)
     losses = [
         points.assign(

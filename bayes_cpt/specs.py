@@ -4,6 +4,8 @@ A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.LAWS``; each ta
 of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by domain. Units
 make priors scale with the data at hand: a ``loss`` is in units of the domain's loss at the end of pre-training,
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
+A model file may build on a shipped one: with ``extends = "cpt"`` it has that one's priors, but for those named in
+``without`` and those that it gives itself.
 A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
 ``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
 """
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+import tomli_w
 
 from bayes_cpt.discrepancy import COMPONENTS
 from bayes_cpt.errors import SpecError, hint
@@ -82,7 +86,7 @@ class Spec:
     components
         Parts of the discrepancy in use, names in ``bayes_cpt.discrepancy.COMPONENTS``.
     text
-        The model file, word for word: a fit keeps it.
+        The model file, what it builds on filled in: a fit keeps it.
     """
 
     name: str
@@ -136,10 +140,14 @@ def parse_spec(name: str, text: str) -> Spec:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{name}: not TOML: {error}") from error
+    if "extends" in document:
+        document = _extended(name, document)
+        text = tomli_w.dumps(document)
     unknown = set(document) - {"law", "description", "priors"}
     if "law" not in document or unknown or not isinstance(document.get("priors", {}), dict):
         raise SpecError(
-            f"{name}: a model file has law, description and [priors.NAME] tables; unknown: {sorted(unknown)}"
+            f"{name}: a model file has law (or extends, without), description and [priors.NAME] tables; unknown: "
+            f"{sorted(unknown)}"
         )
     chosen, tables = law(str(document["law"])), document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
@@ -149,9 +157,23 @@ def parse_spec(name: str, text: str) -> Spec:
     return Spec(name, chosen, {key: _prior(table) for key, table in tables.items()}, components, text)
 
 
+def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what a model file builds on."""
+    base = tomllib.loads(read_spec(str(document["extends"])).text)
+    without, own = document.get("without", []), document.get("priors", {})
+    strange = [str(parameter) for parameter in without if parameter not in base["priors"]]
+    if strange or not isinstance(own, dict):
+        raise SpecError(f"{name}: without names {', '.join(strange)}, of which {document['extends']} has no prior")
+    inherited = {key: table for key, table in base["priors"].items() if key not in without}
+    rest = {key: value for key, value in document.items() if key not in {"extends", "without"}}
+    return {"law": base["law"], **rest, "priors": inherited | own}
+
+
 def required_parameters(law: Law) -> tuple[str, ...]:
     """Return the parameters that a model of this law must have a prior for."""
-    return (*law.parameters, *law.checkpoint_parameters, *NOISE, *(("noise_shift",) if law.has_shift else ()))
+    if law.is_final:
+        return (*law.sampled, NOISE[0])
+    return (*law.sampled, *NOISE, *(("noise_shift",) if law.has_shift else ()))
 
 
 def _optional_parameters(law: Law) -> tuple[str, ...]:
@@ -159,6 +181,8 @@ def _optional_parameters(law: Law) -> tuple[str, ...]:
     absent = {"shift"} if not law.has_shift else set()
     # the smooth process lives on log forward area, which an open checkpoint does not tell
     absent |= set() if law.knows_checkpoint else {"smooth"}
+    absent |= set() if law.has_size else {"size"}
+    absent |= {name for name in COMPONENTS if name != "size"} if law.is_final else set()
     return tuple(f"{name}_scale" for name in COMPONENTS if name not in absent)
 
 

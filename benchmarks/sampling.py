@@ -20,7 +20,7 @@ import pymc as pm
 import xarray as xr
 
 from bayes_cpt.curves import Curves, curves_from_frames
-from bayes_cpt.features import at_memory
+from bayes_cpt.features import with_annealing
 from bayes_cpt.laws import law
 from bayes_cpt.model import build
 from bayes_cpt.observations import Observations, observe
@@ -63,7 +63,10 @@ def simulated() -> Curves:
 def textbook(observations: Observations) -> pm.Model:
     """Return the law as the paper writes it, memory fixed, independent noise."""
     nodes = observations.nodes["pt"]
-    features = {name: values[..., nodes] for name, values in at_memory(observations.design, np.asarray(MEMORY)).items()}
+    features = {
+        name: values[..., nodes]
+        for name, values in with_annealing(observations.design, {"memory": np.asarray(MEMORY)}).items()
+    }
     with pm.Model() as model:
         own = {
             "L0": pm.Normal("L0", 3, 1),

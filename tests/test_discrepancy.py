@@ -15,13 +15,14 @@ from bayes_cpt.discrepancy import (
     SMOOTH_LENGTH,
     SMOOTH_MODES,
     Nodes,
+    Seen,
     cpt_runs,
     effect_labels,
     noise_variance,
     root_runs,
     smooth_modes,
 )
-from bayes_cpt.features import Design, at_memory, design
+from bayes_cpt.features import Design, design, with_annealing
 from bayes_cpt.gaussian import marginal_log_likelihood
 from bayes_cpt.laws import Terms, law
 from bayes_cpt.likelihood import effects_given_losses
@@ -38,9 +39,9 @@ def nodes(tiny_folder: Path) -> Nodes:
     branches = [point for child, parent, step in BRANCHES for point in ((child, 0), (parent, step))]
     points = pd.concat([curves.losses[["run", "step"]], pd.DataFrame(branches, columns=["run", "step"])])
     static = design(curves, points, 2e-3)
-    terms = law("cpt-replay").predict("pt", at_memory(static, np.asarray(20.0)), OWN)
+    terms = law("cpt-replay").predict("pt", with_annealing(static, {"memory": np.asarray(20.0)}), OWN)
     area = static.features["forward_area_pt"] + static.features["forward_area_cpt"]
-    return Nodes(static, terms, np.log(area / area.max()), (-4.0, 0.0))
+    return Nodes(static, terms, np.log(area / area.max()), Seen(-4.0, 0.0, *np.log([1e-5, 5e-4])))
 
 
 def at(static: Design, run: str, step: int) -> int:

@@ -16,6 +16,7 @@ ORDER = [
     "shipped",
     "schedules",
     "areas",
+    "responses",
     "laws",
     "validation",
     "curves",

@@ -1,0 +1,166 @@
+"""How a drop of the learning rate (LR) comes into effect: the responses of the annealing term, and ``RESPONSES``.
+
+The annealing area of a law is the sum over all changes of the LR of the drop times a response that grows from 0 to the
+memory (in steps). Its shape has parameters that a sampler varies, so it is held as rows, computed once from the exact
+LR of every step, whose weighted sum is the area: the weights alone depend on the parameters.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bayes_cpt.areas import TINY, FloatArray, IntArray, Phase, annealing_area, faded, forward_area
+
+# A NumPy array, a PyTensor variable or an xarray object: weights use what the three have in common.
+type Array = Any
+
+MEMORIES: FloatArray = np.geomspace(1, 200_000, 48)
+"""Grid of the annealing's memory in steps. Interpolation on it is right to about 1e-4 of the annealing term."""
+RATE_WEIGHTS: FloatArray = np.linspace(-0.2, 0.6, 5)
+"""Grid of Eq. 9's exponent of the LR."""
+DECAY_RATES: FloatArray = np.geomspace(5e-7, 3, 36)
+"""Grid of rates, a step at the peak LR, of which a power-law response is a mixture."""
+SLOWER_RATES: FloatArray = DECAY_RATES[0] * (DECAY_RATES[1] / DECAY_RATES[0]) ** np.arange(-62.0, 0.0)
+"""The same grid carried on to rates at which nothing comes into effect: they count in the mixture, and have no rows."""
+RATE_POWERS: FloatArray = np.linspace(-0.25, 1.75, 9)
+"""Grid of the multi-power law's exponent of the LR after the drop."""
+BLOCKS = 80
+"""Drops of an LR are put together to so many at most: each is a hundredth of the peak or so."""
+SMALLEST_SHARE = 1e-3
+"""Of the peak: below it an LR counts as this in powers of the LR."""
+
+
+class Response(NamedTuple):
+    """How drops of the LR come into effect.
+
+    Parameters
+    ----------
+    parameters
+        Names of those that shape it; ``memory``, in steps, is the first.
+    rows
+        Of a phase, positions in it and the peak LR: (rows, points), shares of full annealing from the peak.
+    weights
+        Of the parameters (each ...): (..., rows).
+    """
+
+    parameters: tuple[str, ...]
+    rows: Callable[[Phase, IntArray, float], FloatArray]
+    weights: Callable[..., Array]
+
+
+def exponential_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
+    """Eq. 1: S2 over memory x peak, at each of ``MEMORIES``."""
+    return (annealing_area(phase, position, MEMORIES) / (MEMORIES * peak)).T
+
+
+def memory_weights(memory: Array) -> Array:
+    """Weights (..., memories) that interpolate on ``MEMORIES``, in log memory."""
+    return _cubic_weights(np.log(memory / MEMORIES[0]) / np.log(MEMORIES[1] / MEMORIES[0]), MEMORIES.size)
+
+
+def weighted_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
+    """Eq. 9: as `exponential_rows`, each m_i times (LR_i / peak)^rate_weight, rate_weight by memory."""
+    until = int(position.max(initial=0))
+    drop, share = phase.drop[:until], np.maximum(phase.learning_rate[:until] / peak, SMALLEST_SHARE)
+    rows = np.empty((RATE_WEIGHTS.size, MEMORIES.size, position.size))
+    for column, memory in enumerate(MEMORIES):
+        # `faded` has the factor with which a step of several steps' tokens counts, so what is summed is S2 at weight 0
+        momentum = faded(drop + TINY, phase.tokens, memory) / memory
+        for row, weight in enumerate(RATE_WEIGHTS):
+            rows[row, column] = np.concatenate([[0.0], np.cumsum(momentum * share**weight)])[position] / peak
+    return rows.reshape(-1, position.size)
+
+
+def weighted_weights(memory: Array, rate_weight: Array) -> Array:
+    """Weights (..., rate weights x memories) of `weighted_rows`."""
+    return _outer(_linear_grid_weights(rate_weight, RATE_WEIGHTS), memory_weights(memory))
+
+
+def multi_power_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
+    """Sum of drops x (1 - e^(-rate z)), z the forward area since the drop over peak, times (LR / peak)^-rate_power.
+
+    A power-law response is a mixture of such exponentials over the rate (`multi_power_weights`). LR is that after the
+    drop, as in the multi-power law (Luo et al., ICLR 2025, arXiv 2503.12811): at a low LR a drop takes effect faster,
+    counted by forward area.
+    """
+    drop, before, share = _blocks(phase, peak)
+    since = np.maximum(forward_area(phase)[position] - before[:, None], 0.0) / peak
+    rows = np.empty((RATE_POWERS.size, DECAY_RATES.size, position.size))
+    for row, power in enumerate(RATE_POWERS):
+        reached = share[:, None] ** -power * since
+        for column, rate in enumerate(DECAY_RATES):
+            rows[row, column] = drop @ -np.expm1(-rate * reached) / peak
+    return rows.reshape(-1, position.size)
+
+
+def multi_power_weights(memory: Array, rate_power: Array, tail: Array) -> Array:
+    """Weights of `multi_power_rows` for the response 1 - (1 + tail z / memory)^(-1 / tail).
+
+    That is the mixture of 1 - e^(-s z / memory) over s ~ Gamma(1 / tail, mean 1), here by the trapezoidal rule in log
+    s. As ``tail`` goes to 0 the response becomes exponential; below .05 the grid is too coarse for it.
+    """
+    shape = 1 / tail[..., None]
+    log_rate = np.log(np.concatenate([SLOWER_RATES, DECAY_RATES])) + np.log(memory)[..., None]
+    density = np.exp(shape * (log_rate - np.exp(log_rate) + 1))
+    mixture = density[..., SLOWER_RATES.size :] / density.sum(axis=-1)[..., None]
+    return _outer(_linear_grid_weights(rate_power, RATE_POWERS), mixture)
+
+
+def _blocks(phase: Phase, peak: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Put neighbouring drops together: their sums, mean forward area before them, and mean share of the peak LR."""
+    at = np.flatnonzero(phase.drop)
+    size = np.abs(phase.drop[at])
+    middle = np.floor((np.cumsum(size) - size / 2) / max(size.sum() / BLOCKS, peak / BLOCKS))
+    _, block = np.unique(2 * middle + (phase.drop[at] > 0), return_inverse=True)
+    count = int(block.max(initial=-1)) + 1
+
+    def mean(values: FloatArray) -> FloatArray:
+        return np.bincount(block, size * values, count) / np.bincount(block, size, count)
+
+    return (
+        np.bincount(block, phase.drop[at], count),
+        mean(forward_area(phase)[at]),
+        np.maximum(mean(phase.learning_rate[at] / peak), SMALLEST_SHARE),
+    )
+
+
+def _outer(first: Array, second: Array) -> Array:
+    """Products (..., n x m) of weights (..., n) and (..., m)."""
+    product = first[..., :, None] * second[..., None, :]
+    return product.reshape((*product.shape[:-2], -1))
+
+
+def _linear_grid_weights(value: Array, grid: FloatArray) -> Array:
+    return _cubic_weights((value - grid[0]) / (grid[1] - grid[0]), grid.size)
+
+
+def _cubic_weights(place: Array, size: int) -> Array:
+    """Weights (..., size) that interpolate on a grid 0, 1, ...: cubic convolution (Keys 1981).
+
+    Written with operators and ufuncs alone, so that it serves NumPy and PyTensor. Beyond the grid the nearest
+    interior value is used.
+    """
+    first, last = 1.0, size - 2.0
+    place = first + _positive_part(place - first) - _positive_part(place - last)
+    distance = np.abs(place[..., None] - np.arange(size))
+    near, far = _positive_part(1 - distance), _positive_part(2 - distance)
+    return 0.5 * far**3 - 0.5 * far**2 - 2 * near**3 + near**2
+
+
+def _positive_part(values: Array) -> Array:
+    """Written without ``np.maximum``, which PyTensor does not take part in."""
+    return 0.5 * (values + np.abs(values))
+
+
+NONE = Response((), lambda _phase, position, _peak: np.zeros((1, position.size)), lambda: np.ones(1))
+"""Of laws that do not know the LR."""
+EXPONENTIAL = Response(("memory",), exponential_rows, memory_weights)
+RATE_WEIGHTED = Response(("memory", "rate_weight"), weighted_rows, weighted_weights)
+MULTI_POWER = Response(("memory", "rate_power", "tail"), multi_power_rows, multi_power_weights)
+
+RESPONSES: Mapping[str, Response] = MappingProxyType(
+    {"none": NONE, "exponential": EXPONENTIAL, "rate-weighted": RATE_WEIGHTED, "multi-power": MULTI_POWER}
+)
+"""Every response by name."""

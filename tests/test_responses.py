@@ -1,0 +1,110 @@
+"""Rows and weights of every response against the formula it stands for."""
+
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bayes_cpt.areas import FloatArray, Phase, Segment, phases_of
+from bayes_cpt.responses import DECAY_RATES, RESPONSES, SLOWER_RATES, Response
+from bayes_cpt.schedules import cosine, learning_rates, wsd
+
+PEAK = 2e-3
+SHAPES = {
+    "exponential": {"memory": 40.0},
+    "rate-weighted": {"memory": 40.0, "rate_weight": 0.1},
+    "multi-power": {"memory": 40.0, "rate_power": 0.5, "tail": 0.7},
+}
+SCHEDULES = {
+    "decay": wsd(PEAK, 600, 50, decay=0.3),
+    "cosine": cosine(PEAK, 600, 50),
+}
+every_response = pytest.mark.parametrize("name", SHAPES)
+
+
+def phase(name: str) -> Phase:
+    """CPT from a checkpoint at half the peak: a jump, a re-warm-up and a decay."""
+    before = Segment("pt", np.array([PEAK, PEAK / 2]))
+    return phases_of([before, Segment("cpt", learning_rates(SCHEDULES[name]))])[1]
+
+
+def fraction(response: Response, given: Phase, shape: dict[str, float], position: Any) -> FloatArray:
+    weights = response.weights(**{key: np.asarray(value) for key, value in shape.items()})
+    return weights @ response.rows(given, np.asarray(position), PEAK)
+
+
+def rate_weighted(given: Phase, steps: int, memory: float, rate_weight: float) -> float:
+    """Eq. 9 as it is written, over memory x peak."""
+    momentum, area = 0.0, 0.0
+    for drop, rate in zip(given.drop[:steps], given.learning_rate[:steps], strict=True):
+        momentum = (1 - 1 / memory) * momentum + drop
+        area += momentum * max(rate / PEAK, 1e-3) ** rate_weight
+    return area / (memory * PEAK)
+
+
+def multi_power(given: Phase, steps: int, memory: float, rate_power: float, tail: float) -> float:
+    """The multi-power law's sum over drops as it is written, over the peak."""
+    total = 0.0
+    for k in np.flatnonzero(given.drop[:steps]):
+        since = given.learning_rate[k:steps].sum() / PEAK
+        reached = since * max(given.learning_rate[k] / PEAK, 1e-3) ** -rate_power
+        total += given.drop[k] * (1 - (1 + tail * reached / memory) ** (-1 / tail))
+    return total / PEAK
+
+
+def by_definition(name: str, given: Phase, steps: int, shape: dict[str, float]) -> float:
+    if name == "multi-power":
+        return multi_power(given, steps, **shape)
+    return rate_weighted(given, steps, shape["memory"], shape.get("rate_weight", 0.0))
+
+
+@every_response
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rows_and_weights_give_the_definition(name: str, schedule: str):
+    given, steps = phase(schedule), [0, 1, 30, 200, 450, 600]
+    found = fraction(RESPONSES[name], given, SHAPES[name], steps)
+    expected = [by_definition(name, given, step, SHAPES[name]) for step in steps]
+    np.testing.assert_allclose(found, expected, atol=4e-3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(rate_power=st.floats(0, 1.4), tail=st.floats(0.1, 8), memory=st.floats(5, 500))
+def test_the_multi_power_response_holds_over_the_range_of_its_parameters(rate_power: float, tail: float, memory: float):
+    one_drop = Phase(np.full(400, PEAK / 5), np.ones(400), np.append(0.8 * PEAK, np.zeros(399)))
+    shape = {"memory": memory, "rate_power": rate_power, "tail": tail}
+    found = fraction(RESPONSES["multi-power"], one_drop, shape, [1, 20, 400])
+    expected = [multi_power(one_drop, step, **shape) for step in (1, 20, 400)]
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+@every_response
+def test_a_step_of_two_steps_tokens_counts_as_two(name: str):
+    rates = learning_rates(SCHEDULES["decay"])
+    every, double = (
+        phases_of([Segment("pt", np.array([PEAK])), Segment("cpt", np.repeat(rates, count), tokens)])[1]
+        for count, tokens in ((2, 1.0), (1, 2.0))
+    )
+    steps = np.array([10, 100, 480, 600])
+    fine = fraction(RESPONSES[name], every, SHAPES[name], 2 * steps)
+    coarse = fraction(RESPONSES[name], double, SHAPES[name], steps)
+    np.testing.assert_allclose(coarse, fine, atol=0.015)
+
+
+@every_response
+def test_weights_are_the_same_on_pytensor(name: str):
+    symbols = {key: pt.scalar(key) for key in SHAPES[name]}
+    weights = (
+        RESPONSES[name]
+        .weights(**symbols)
+        .eval({symbols[key]: value for key, value in SHAPES[name].items()}, mode="FAST_COMPILE")
+    )
+    expected = RESPONSES[name].weights(**{key: np.asarray(value) for key, value in SHAPES[name].items()})
+    np.testing.assert_allclose(weights, expected, rtol=1e-12)
+
+
+def test_the_grid_of_rates_goes_on_evenly():
+    spacing = np.diff(np.log(np.concatenate([SLOWER_RATES, DECAY_RATES])))
+    np.testing.assert_allclose(spacing, spacing[0], rtol=1e-9)
