@@ -79,7 +79,12 @@ def test_an_average_is_one_file_and_comes_back_the_same(fitted: bc.Fit, higher: 
     assert loaded.weights == (0.25, 0.75)
     xr.testing.assert_identical(bc.forecast(loaded, PLANNED, every=1000), bc.forecast(average, PLANNED, every=1000))
     for before, after in zip(average.fits, loaded.fits, strict=True):
-        assert after.tree.identical(before.tree)
+        xr.testing.assert_identical(after.posterior, before.posterior)
+        assert after.spec.text == before.spec.text
+    bc.save(loaded, path)
+    again = bc.load(path)
+    assert isinstance(again, Average)
+    assert all(one.tree.identical(other.tree) for one, other in zip(again.fits, loaded.fits, strict=True))
 
 
 @pytest.mark.slow

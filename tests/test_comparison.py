@@ -183,6 +183,7 @@ def test_an_interrupted_comparison_keeps_the_folds_that_all_laws_did():
         ([], "no model is given"),
         (["cpt", "cpd"], "unknown model 'cpd'"),
         (["cpt", "annealing"], "pre-training alone"),
+        (["cpt", "d-cpt"], "d-cpt describes final losses, others whole curves"),
     ],
 )
 def test_laws_that_cannot_be_compared_are_refused_before_any_is_fitted(
