@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayes_cpt.averaging import Average, average, fit_average, load, read_weights, save
     from bayes_cpt.backtest import Backtest, backtest, means, read_scores, verdict
+    from bayes_cpt.calibration import Calibration, calibrate, pilot_runs
     from bayes_cpt.comparison import Comparison, compare
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
     from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.plots import (
         plot_backtest,
+        plot_calibration,
         plot_comparison,
         plot_curves,
         plot_decision,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "averaging": ("Average", "average", "fit_average", "load", "read_weights", "save"),
     "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
+    "calibration": ("Calibration", "calibrate", "pilot_runs"),
     "comparison": ("Comparison", "compare"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
     "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
@@ -43,6 +46,7 @@ _HOMES = {
     "plans": ("Plan", "plan", "read_plan", "resolve"),
     "plots": (
         "plot_backtest",
+        "plot_calibration",
         "plot_comparison",
         "plot_curves",
         "plot_decision",
@@ -60,6 +64,7 @@ __all__ = [
     "Average",
     "Backtest",
     "BayesCptError",
+    "Calibration",
     "Comparison",
     "Curves",
     "Decision",
@@ -69,6 +74,7 @@ __all__ = [
     "at_most",
     "average",
     "backtest",
+    "calibrate",
     "compare",
     "constant",
     "cosine",
@@ -90,8 +96,10 @@ __all__ = [
     "not_identified",
     "parse_limit",
     "parse_objective",
+    "pilot_runs",
     "plan",
     "plot_backtest",
+    "plot_calibration",
     "plot_comparison",
     "plot_curves",
     "plot_decision",

@@ -173,7 +173,7 @@ def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, respo
         "forward_area_cpt": forward_area(continued)[at_cpt],
         # a law of finished runs has no value before the first step
         "length_cpt": np.maximum(np.concatenate([[0.0], np.cumsum(continued.tokens)]), 1.0)[at_cpt],
-        "mean_learning_rate_cpt": _mean_learning_rate(continued, peak)[at_cpt],
+        "mean_learning_rate_cpt": mean_learning_rate(continued, peak)[at_cpt],
         "annealing_area_pt": response.rows(pretraining, at_pt, peak),
         "annealing_area_cpt": response.rows(continued, at_cpt, peak),
         "jump_area_cpt": response.rows(continued._replace(drop=peak * first), at_cpt, peak),
@@ -181,7 +181,7 @@ def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, respo
     }
 
 
-def _mean_learning_rate(continued: Phase, peak: float) -> FloatArray:
+def mean_learning_rate(continued: Phase, peak: float) -> FloatArray:
     """Mean relative LR of CPT after 0, 1, ... steps, weighted by the LR itself; 1 before its first step.
 
     A millionth keeps it above 0 where the LR is 0 from the start.

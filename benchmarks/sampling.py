@@ -24,12 +24,12 @@ from bayes_cpt.features import with_annealing
 from bayes_cpt.laws import law
 from bayes_cpt.model import build
 from bayes_cpt.observations import Observations, observe
+from bayes_cpt.published import KNOWLEDGE_PILE
 from bayes_cpt.sampling import compile_density, sample_posterior
 from bayes_cpt.schedules import learning_rates, wsd
 from bayes_cpt.simulate import simulate
 from bayes_cpt.specs import parse_spec, read_spec
 
-FIGURE_3 = {"L0": 3.057, "A": 0.490, "alpha": 0.497, "B": 0.366, "E": 28, "beta": 0.189, "C1": 0.299, "C2": 0.298}
 NAMES = ["L0", "A", "alpha", "B", "E", "beta"]
 MEMORY = 1000.0
 OPTIONS: Mapping[str, Any] = {
@@ -57,7 +57,7 @@ def simulated() -> Curves:
         }
     )
     planned = curves_from_frames(runs, pd.concat([one.assign(run="pt"), one.assign(run="cpt")]))
-    return simulate(planned, "cpt", {"pt": FIGURE_3}, memory=MEMORY, noise=0.003, every=400, seed=1)
+    return simulate(planned, "cpt", {"pt": KNOWLEDGE_PILE["pt"]}, memory=MEMORY, noise=0.003, every=400, seed=1)
 
 
 def textbook(observations: Observations) -> pm.Model:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from paper.published import KNOWLEDGE_PILE
 
 import bayes_cpt as bc
 from bayes_cpt.comparison import Comparison
+from bayes_cpt.published import KNOWLEDGE_PILE
 from bayes_cpt.schedules import Schedule
 from bayes_cpt.simulate import simulate
 
@@ -71,6 +71,15 @@ def scheduled(run: str, schedule: Schedule) -> pd.DataFrame:
     """Return a run's rows of ``lr.csv``."""
     rates = bc.learning_rates(schedule)
     return pd.DataFrame({"run": run, "step": np.arange(1, rates.size + 1), "lr": rates})
+
+
+def history(cpt: dict[str, tuple[float, Schedule]], pretraining: Schedule, pt: str = "pt") -> bc.Curves:
+    """Return the plan of a PT run and of CPT runs (by name: replay ratio, schedule) that go on from its end."""
+    schedules = {pt: pretraining, **{name: schedule for name, (_, schedule) in cpt.items()}}
+    lr = pd.concat([scheduled(name, schedule) for name, schedule in schedules.items()], ignore_index=True)
+    last = len(bc.learning_rates(pretraining))
+    rows = [(pt, "pt", None, None, None), *((name, "cpt", pt, last, replay) for name, (replay, _) in cpt.items())]
+    return bc.curves_from_frames(pd.DataFrame(rows, columns=["run", "phase", "parent", "parent_step", "replay"]), lr)
 
 
 @pytest.fixture(scope="session")

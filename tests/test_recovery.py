@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import scheduled
-from paper.published import KNOWLEDGE_PILE, PILE_OF_LAW, Fit
+from conftest import history
 
 import bayes_cpt as bc
-from bayes_cpt.schedules import Schedule
+from bayes_cpt.published import KNOWLEDGE_PILE, PILE_OF_LAW, PublishedFit
 from bayes_cpt.simulate import simulate
 
 ERROR_LIMIT = 0.01
@@ -27,18 +26,11 @@ def quality(rows: pd.DataFrame, truth: bc.Curves) -> pd.DataFrame:
     return compared.groupby(["run", "domain"])[["error", "held"]].mean()
 
 
-def history(cpt: dict[str, tuple[float, Schedule]], pretraining: Schedule) -> bc.Curves:
-    """Return the plan of a PT run and of CPT runs (by name: replay ratio, schedule) that go on from its end."""
-    schedules = {"pt": pretraining, **{name: schedule for name, (_, schedule) in cpt.items()}}
-    lr = pd.concat([scheduled(name, schedule) for name, schedule in schedules.items()], ignore_index=True)
-    last = len(bc.learning_rates(pretraining))
-    rows = [("pt", "pt", None, None, None), *((name, "cpt", "pt", last, replay) for name, (replay, _) in cpt.items())]
-    return bc.curves_from_frames(pd.DataFrame(rows, columns=["run", "phase", "parent", "parent_step", "replay"]), lr)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("published", [KNOWLEDGE_PILE, PILE_OF_LAW], ids=["figure-3", "figure-11"])
-def test_published_coefficients_are_recovered_well_enough_to_forecast_other_schedules(published: Fit, tmp_path: Path):
+def test_published_coefficients_are_recovered_well_enough_to_forecast_other_schedules(
+    published: PublishedFit, tmp_path: Path
+):
     fitted_schedule = bc.wsd(peak=2e-4, steps=30_000, warmup=500)
     measured = simulate(
         history({"cpt": (0.0, fitted_schedule)}, fitted_schedule),

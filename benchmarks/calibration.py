@@ -1,0 +1,65 @@
+"""Simulation-based calibration of the shipped models: ranks of known truths among their posteriors.
+
+    uv run python benchmarks/calibration.py [-m MODEL ...] [--simulations 1000] [-o docs/calibration.png]
+
+Truths are drawn from a model's prior, losses of a small design (`bayes_cpt.calibration.pilot_runs`) from the truths.
+Prints a row a model, and the three parameters with the smallest p-values; draws the ranks of all.
+"""
+
+import argparse
+import time
+
+import pandas as pd
+
+from bayes_cpt.calibration import Calibration, calibrate, pilot_runs
+from bayes_cpt.plots import plot_calibration
+from bayes_cpt.specs import model_names, read_spec
+
+SMALLEST = 3
+
+
+def row(result: Calibration, seconds: float) -> dict[str, object]:
+    """Return a row of the table."""
+    fits, uniformity = result.fits, result.uniformity.sort_values("p")
+    return {
+        "model": result.model,
+        "simulations": len(fits),
+        "not converged": int((~fits["converged"]).sum()),
+        "without a start": int((fits["attempts"] == 0).sum()),
+        "sampled longer": int((fits["attempts"] > 1).sum()),
+        "parameters": len(uniformity),
+        "p below .05": f"{(uniformity['p'] < 0.05).mean():.3f}",
+        "smallest corrected p": f"{uniformity['corrected'].iloc[0]:.3g}",
+        "of": uniformity.index[0],
+        "seconds": round(seconds),
+    }
+
+
+def main() -> None:
+    """Print the table and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-m", "--model", action="append", help="may be repeated; by default all that are shipped")
+    parser.add_argument("--simulations", type=int, default=1000)
+    parser.add_argument("--domain", help="one domain alone: the domains share nothing but an open checkpoint")
+    parser.add_argument("--points", type=int, default=25, help="measured in each run")
+    parser.add_argument("--draws", type=int, default=31, help="that a truth is ranked among")
+    parser.add_argument("-o", "--output", default="docs/calibration.png")
+    arguments = parser.parse_args()
+    domains = None if arguments.domain is None else [arguments.domain]
+    options = {"simulations": arguments.simulations, "draws": arguments.draws, "domains": domains}
+    results: list[Calibration] = []
+    rows = []
+    for model in arguments.model or model_names():
+        curves = pilot_runs(read_spec(model).law, arguments.points)
+        start = time.perf_counter()
+        results.append(calibrate(curves, model, **options))
+        rows.append(row(results[-1], time.perf_counter() - start))
+        smallest = results[-1].uniformity.sort_values("p").head(SMALLEST)
+        print(f"{results[-1].verdict}\n{smallest.round(4).to_string()}\n", flush=True)
+        # after each model, so that what is done is kept if the rest is interrupted
+        plot_calibration(*results).savefig(arguments.output, dpi=120)
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Simulation-based calibration: it passes for the shipped models, and sees planted faults."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayes_cpt.areas import FloatArray
+from bayes_cpt.calibration import (
+    LOG_DENSITY,
+    Calibration,
+    calibrate,
+    pilot_runs,
+    prior_draws,
+    simulated_losses,
+    uniformity,
+)
+from bayes_cpt.inference import Prepared, prepare
+from bayes_cpt.observations import check_runs
+from bayes_cpt.plots import plot_calibration
+from bayes_cpt.sampling import compile_density
+from bayes_cpt.specs import model_names, read_spec
+
+POINTS = 12
+"""Measured in each of the few runs of the template, to keep the tests short."""
+
+SIMULATIONS = {"annealing": 100, "cpt-replay": 40}
+"""What time allows here; benchmarks/calibration.py makes many more, of all shipped models."""
+PLANTED = 60
+"""A planted fault shows with fewer."""
+
+
+def rank_counts(ranks: np.ndarray, places: int) -> np.ndarray:
+    return (ranks[..., None] < np.arange(1, places + 1)).sum(axis=-2)
+
+
+def result_of(ranks: pd.DataFrame, draws: int = 31) -> Calibration:
+    """Return ranks as a calibration whose fits all converged."""
+    fits = pd.DataFrame({"attempts": 1, "ess": 99.0, "divergent": 0.0, "converged": True}, index=ranks.index)
+    return Calibration("a model", ranks, fits, draws, len(ranks))
+
+
+# Uniformity ---------------------------------------------------------------------------------------------------------
+
+
+def test_p_values_of_uniform_ranks_are_uniform():
+    ranks = np.random.default_rng(3).integers(0, 32, size=(2000, 200))
+    counts = np.array([rank_counts(sample, 31) for sample in ranks])
+    p = uniformity(counts, 200)
+    for level in (0.01, 0.1, 0.5):
+        assert (p <= level).mean() == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 2000))
+
+
+@pytest.mark.parametrize("fault", ["shifted", "too narrow", "too wide", "at an end"])
+def test_ranks_of_a_faulty_posterior_are_told_from_uniform_ones(fault: str):
+    random = np.random.default_rng(5)
+    shares = {
+        "shifted": random.beta(1.5, 1, 200),
+        "too narrow": random.beta(0.6, 0.6, 200),
+        "too wide": random.beta(2, 2, 200),
+        "at an end": np.where(random.uniform(size=200) < 0.06, 0.999, random.uniform(size=200)),
+    }[fault]
+    ranks = np.floor(32 * shares)
+    assert uniformity(rank_counts(ranks, 31)[None], 200)[0] < 0.01
+
+
+def test_p_values_are_corrected_for_their_number():
+    random = np.random.default_rng(2)
+    ranks = pd.DataFrame(random.integers(0, 32, size=(200, 40)), columns=[f"p{i}[pt]" for i in range(40)])
+    sound = result_of(ranks)
+    p, corrected = sound.uniformity["p"], sound.uniformity["corrected"]
+    assert sound.calibrated
+    assert corrected.min() == pytest.approx(min(1, 40 * p.min()))
+    assert (corrected >= p).all()
+    assert (corrected.iloc[np.argsort(p)].diff().dropna() >= 0).all()
+
+
+def test_lines_leave_the_band_of_a_faulty_parameter_alone():
+    random = np.random.default_rng(2)
+    ranks = pd.DataFrame(random.integers(0, 32, size=(200, 3)), columns=["good[pt]", "bad[cpt]", LOG_DENSITY])
+    ranks["bad[cpt]"] //= 2
+    result = result_of(ranks)
+    outside = result.differences.lt(result.band["lower"], axis=0) | result.differences.gt(result.band["upper"], axis=0)
+    assert outside.any().to_dict() == {"good[pt]": False, "bad[cpt]": True, LOG_DENSITY: False}
+    assert "MISCALIBRATED" in result.verdict
+    assert "bad[cpt]" in result.verdict
+    named = [text.get_text() for axes in plot_calibration(result).axes for text in axes.texts]
+    assert named == ["bad"]
+
+
+def test_fits_without_a_start_and_interruptions_are_told():
+    ranks = pd.DataFrame({"a[pt]": [1.0, np.nan, 5.0], LOG_DENSITY: [2.0, np.nan, 3.0]})
+    fits = pd.DataFrame({"attempts": [1, 0, 3], "ess": [50, np.nan, 2], "converged": [True, False, False]})
+    result = Calibration("a model", ranks, fits, 31, 10)
+    assert "2 of 3 fits did not converge" in result.verdict
+    assert "interrupted after 3 of 10" in result.verdict
+    assert result.uniformity["p"].between(0, 1).all()
+
+
+# Truths and losses --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", model_names())
+def test_the_template_is_what_the_law_describes(model: str):
+    law = read_spec(model).law
+    curves = pilot_runs(law, POINTS)
+    check_runs(curves, law)
+    assert curves.losses.groupby(["run", "domain"]).size().eq(POINTS).all()
+    assert set(curves.losses["domain"]) == set(law.terms)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(pilot_runs(read_spec("annealing").law, POINTS), "annealing", domains=["pt"])
+
+
+@pytest.mark.slow
+def test_truths_stand_where_the_density_takes_them(prepared: Prepared):
+    """Log-normal parameters are logs in the vector, normal ones are themselves; each under its own name."""
+    truths = prior_draws(prepared, 5, seed=1)
+    assert len(truths.labels) == truths.unconstrained.shape[1] == prepared.density.start.data.size
+    for index, label in enumerate(truths.labels):
+        name = label.removesuffix("[pt]")
+        values = truths.parameters[name][:, 0]
+        expected = values if prepared.spec.priors[name].family == "Normal" else np.log(values)
+        np.testing.assert_allclose(truths.unconstrained[:, index], expected)
+
+
+@pytest.mark.slow
+def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared):
+    """Over simulations of one truth, twice the log density is a constant less a chi-square of the points' number."""
+    one = prior_draws(prepared, 1, seed=4)
+    many = {name: np.repeat(values, 400, axis=0) for name, values in one.parameters.items()}
+    losses = simulated_losses(prepared, many, np.random.default_rng(1))["pt"]
+    density = compile_density(prepared.model)
+    values = np.array(
+        [
+            density._replace(data={**density.data, "observed_pt": row}).evaluate(one.unconstrained[0])[0]
+            for row in losses
+        ]
+    )
+    measured = density.data["measured_pt"].sum()
+    assert values.var() == pytest.approx(measured / 2, rel=0.3)
+    noisier = {**many, "noise_floor": 2 * many["noise_floor"], "noise_learning_rate": 2 * many["noise_learning_rate"]}
+    other = simulated_losses(prepared, noisier, np.random.default_rng(1))["pt"]
+    found = density._replace(data={**density.data, "observed_pt": other[0]}).evaluate(one.unconstrained[0])[0]
+    assert found < values.min()
+
+
+# Calibration ---------------------------------------------------------------------------------------------------------
+
+
+def noisier(prepared: Prepared, parameters: Mapping[str, FloatArray], random: np.random.Generator):
+    """Simulate with twice the noise that the model has."""
+    louder = {name: 2 * parameters[name] for name in ("noise_floor", "noise_learning_rate")}
+    return simulated_losses(prepared, {**parameters, **louder}, random)
+
+
+def calibration(model: str, domain: str, simulations: int, **options) -> Calibration:
+    curves = pilot_runs(read_spec(model).law, POINTS)
+    result = calibrate(curves, model, domains=[domain], simulations=simulations, draws=19, tune=80, seed=1, **options)
+    print(f"\n{result.verdict}\n{result.uniformity.sort_values('p').head(5).round(4)}")
+    return result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "domain"), [("annealing", "pt"), ("cpt-replay", "pt"), ("cpt-replay", "cpt")])
+def test_ranks_of_truths_among_their_posteriors_are_uniform(model: str, domain: str):
+    result = calibration(model, domain, SIMULATIONS[model])
+    assert len(result.ranks) == SIMULATIONS[model]
+    assert set(read_spec(model).priors) <= {name.partition("[")[0] for name in result.ranks}
+    assert result.fits["converged"].mean() >= 0.95
+    assert result.calibrated
+
+
+@pytest.mark.slow
+def test_losses_noisier_than_the_model_says_are_found_out():
+    result = calibration("annealing", "pt", PLANTED, simulator=noisier)
+    assert not result.calibrated
+    assert {"noise_floor[pt]", "noise_learning_rate[pt]"} & set(
+        result.uniformity.index[result.uniformity["corrected"] < 0.01]
+    )
