@@ -7,18 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayes_cpt.averaging import Average, average, fit_average, load, read_weights, save
     from bayes_cpt.backtest import Backtest, backtest, means, read_scores, verdict
     from bayes_cpt.calibration import Calibration, calibrate, pilot_runs
+    from bayes_cpt.comparison import Comparison, compare
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
     from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
     from bayes_cpt.errors import BayesCptError
     from bayes_cpt.forecasting import forecast, read_points, table
     from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
-    from bayes_cpt.inference import Fit, fit, load, save, summary
+    from bayes_cpt.inference import Fit, fit, summary
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.plots import (
         plot_backtest,
         plot_calibration,
+        plot_comparison,
         plot_curves,
         plot_decision,
         plot_forecast,
@@ -30,18 +33,21 @@ if TYPE_CHECKING:
     from bayes_cpt.specs import model_names, read_spec
 
 _HOMES = {
+    "averaging": ("Average", "average", "fit_average", "load", "read_weights", "save"),
     "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
     "calibration": ("Calibration", "calibrate", "pilot_runs"),
+    "comparison": ("Comparison", "compare"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
     "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
     "errors": ("BayesCptError",),
     "forecasting": ("forecast", "read_points", "table"),
     "identification": ("curves_summary", "lineage_tree", "not_identified"),
-    "inference": ("Fit", "fit", "load", "save", "summary"),
+    "inference": ("Fit", "fit", "summary"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
     "plots": (
         "plot_backtest",
         "plot_calibration",
+        "plot_comparison",
         "plot_curves",
         "plot_decision",
         "plot_forecast",
@@ -55,17 +61,21 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Average",
     "Backtest",
     "BayesCptError",
     "Calibration",
+    "Comparison",
     "Curves",
     "Decision",
     "Fit",
     "Plan",
     "answer",
     "at_most",
+    "average",
     "backtest",
     "calibrate",
+    "compare",
     "constant",
     "cosine",
     "curves_from_frames",
@@ -73,6 +83,7 @@ __all__ = [
     "decide",
     "demo",
     "fit",
+    "fit_average",
     "forecast",
     "from_points",
     "informed",
@@ -89,6 +100,7 @@ __all__ = [
     "plan",
     "plot_backtest",
     "plot_calibration",
+    "plot_comparison",
     "plot_curves",
     "plot_decision",
     "plot_forecast",
@@ -100,6 +112,7 @@ __all__ = [
     "read_points",
     "read_scores",
     "read_spec",
+    "read_weights",
     "resolve",
     "save",
     "select",

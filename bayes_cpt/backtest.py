@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from bayes_cpt.curves import Curves, ancestors, end_step
 from bayes_cpt.errors import DataError, hint
 from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Prepared, fit_prepared, prepare
+from bayes_cpt.predictive import measured_steps
 from bayes_cpt.score import averaged, score_draws
 from bayes_cpt.specs import DEFAULT_MODEL
 
@@ -106,34 +108,52 @@ def backtest(
     """
     prepared = prepare(curves, law, domains=domains)
     planned = folds(prepared.curves, leave, cut)
-    scored: dict[str, pd.DataFrame] = {}
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // CHAINS)) as pool:
-        running: dict[Future[pd.DataFrame], str] = {
-            pool.submit(_scored_fold, prepared, fold, draws=draws, tune=tune, seed=seed): fold.name for fold in planned
-        }
-        try:
-            for future in as_completed(running):
-                scored[running[future]] = future.result()
-                done(running[future], len(scored), len(planned))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if not scored:
-                raise
+    scored = in_turn(
+        {fold.name: partial(_scored_fold, prepared, fold, draws=draws, tune=tune, seed=seed) for fold in planned}, done
+    )
     asked = {run for fold in planned for run in fold.left_out}
     kept = tuple(run for run in _candidates(prepared.curves) if run not in asked)
     ordered = [scored[fold.name] for fold in planned if fold.name in scored]
     return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned), kept)
 
 
+def in_turn[K, T](jobs: Mapping[K, Callable[[], T]], done: Callable[[K, int, int], None]) -> dict[K, T]:
+    """Do jobs, as many at a time as there are cores for; if interrupted, return those that are done.
+
+    Parameters
+    ----------
+    jobs
+        By name; each samples ``CHAINS`` chains.
+    done
+        Called after each with its name, how many are done, and how many there are.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If interrupted before any was done.
+    """
+    results: dict[K, T] = {}
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // CHAINS)) as pool:
+        running: dict[Future[T], K] = {pool.submit(job): name for name, job in jobs.items()}
+        try:
+            for future in as_completed(running):
+                results[running[future]] = future.result()
+                done(running[future], len(results), len(jobs))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not results:
+                raise
+    return results
+
+
 def _scored_fold(prepared: Prepared, fold: Fold, *, draws: int, tune: int, seed: int) -> pd.DataFrame:
     fitted = fit_prepared(prepared, fold.left_out, draws=draws, tune=tune, chains=CHAINS, seed=seed, progress=False)
-    unseen = _unseen(prepared, fold.left_out)
-    steps = {str(run): rows["step"].unique().tolist() for run, rows in unseen.losses.groupby("run")}
-    points = score_draws(forecast(fitted, unseen, steps=steps, seed=seed), unseen.losses)
+    measured = unseen(prepared, fold.left_out)
+    points = score_draws(forecast(fitted, measured, steps=measured_steps(measured), seed=seed), measured.losses)
     return points.assign(fold=fold.name, converged=fitted.converged)
 
 
-def _unseen(prepared: Prepared, left_out: Mapping[str, int]) -> Curves:
+def unseen(prepared: Prepared, left_out: Mapping[str, int]) -> Curves:
     """Return the runs left out, and the losses to be forecast: not the checkpoint's, which is known."""
     curves, aside = prepared.curves, prepared.observations.set_aside
     losses = curves.losses[curves.losses["run"].isin(list(left_out))]

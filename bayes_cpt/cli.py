@@ -1,6 +1,7 @@
 """The command line: each command reads files, calls the public API and writes files whole."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +36,16 @@ Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, loss
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
 PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planned runs, or a TOML grid of them.")]
 ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")]
+ModelNames = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--model", help="Model name, or path of a .toml; may be repeated.", show_default="cpt-replay"),
+]
 Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
 Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
+Leave = Annotated[
+    str, typer.Option(help="What is left out together: run, replay, schedule, length, checkpoint; or tail.")
+]
+Cut = Annotated[float, typer.Option(help="With --leave tail: the share of a run that is shown.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.")]
 
@@ -78,7 +87,7 @@ def check(
 @app.command()
 def fit(
     data: Data,
-    model: ModelName = "cpt-replay",
+    model: ModelNames = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Fit file to write.")] = Path("fit.nc"),
     where: Where = None,
     domains: Domains = None,
@@ -87,22 +96,29 @@ def fit(
     tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain.")] = 300,
     chains: Annotated[int, typer.Option(min=2, help="Chains.")] = 2,
     prior_predictive: Annotated[
-        Path | None, typer.Option(help="Draw curves from the prior alone to this file.")
+        Path | None, typer.Option(help="Draw curves from the (first) model's prior alone to this file.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Table that `compare` wrote: weights of several models; without it, equal.")
     ] = None,
 ) -> int:
-    """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to."""
+    """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to; or average several."""
+    models, names = model or ["cpt-replay"], _names(domains)
+    shares = bc.read_weights(weights) if weights else None
     curves = _selected(data, where, None)
-    names = _names(domains)
     if prior_predictive:
-        _draw(bc.plot_prior_predictive(bc.prior_predictive(curves, model, domains=names, seed=seed)), prior_predictive)
-    fitted = bc.fit(curves, model, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
-    fitted, held = bc.predictive_check(fitted, seed=seed)
-    bc.save(fitted, output)
-    print(bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string())
-    if aside := int(fitted.tree.attrs["set_aside"]):
-        print(f"{aside} points within the PT warm-up were set aside: the law does not describe them")
-    print(f"{_what_was_learnt(fitted)}\n{held}\n{output}: {fitted.verdict}")
-    return _trusted(fitted)
+        drawn = bc.prior_predictive(curves, models[0], domains=names, seed=seed)
+        _draw(bc.plot_prior_predictive(drawn), prior_predictive)
+    fitted = bc.fit_average(curves, models, shares, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
+    checked = [bc.predictive_check(one, seed=seed) for one in fitted.fits]
+    kept = replace(fitted, fits=tuple(one for one, _held in checked)) if len(checked) > 1 else checked[0][0]
+    bc.save(kept, output)
+    for (one, held), weight in zip(checked, fitted.weights, strict=True):
+        if len(checked) > 1:
+            print(f"{one.spec.name}, weight {weight:.3f}")
+        print(_told(one, held))
+    print(f"{output}: {kept.verdict}")
+    return _trusted(kept)
 
 
 @app.command()
@@ -171,10 +187,8 @@ def decide(
 def backtest(
     data: Data,
     model: ModelName = "cpt-replay",
-    leave: Annotated[
-        str, typer.Option(help="What is left out together: run, replay, schedule, length, checkpoint; or tail.")
-    ] = "run",
-    cut: Annotated[float, typer.Option(help="With --leave tail: the share of a run that is shown.")] = 0.5,
+    leave: Leave = "run",
+    cut: Cut = 0.5,
     output: Annotated[Path, typer.Option("-o", "--output", help="Table of scores to write.")] = Path("backtest.csv"),
     plot: Plot = None,
     where: Where = None,
@@ -194,7 +208,7 @@ def backtest(
         draws=draws,
         tune=tune,
         seed=seed,
-        done=lambda name, count, folds: print(f"{count} of {folds}: {name}", file=sys.stderr),
+        done=_progress,
     )
     scores = result.table
     _write_table(scores, output)
@@ -210,11 +224,70 @@ def backtest(
 
 
 @app.command()
+def compare(
+    data: Data,
+    model: ModelNames = None,
+    leave: Leave = "run",
+    cut: Cut = 0.5,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of the models to write.")] = Path("compare.csv"),
+    plot: Plot = None,
+    where: Where = None,
+    domains: Domains = None,
+    seed: Seed = 1,
+    draws: Annotated[int, typer.Option(min=50, help="Draws a chain, in each fit.")] = 400,
+    tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain, in each fit.")] = 300,
+    refits: Annotated[
+        int, typer.Option(min=0, help="Of more folds than this, refit those alone that PSIS cannot do.")
+    ] = 20,
+) -> int:
+    """Leave runs out, forecast them by each model, and score: which law, and with which weight in an average."""
+    if len(model or []) < 2:
+        raise BayesCptError("a comparison needs two models or more: -m cpt-replay -m cpt-replay-exponential")
+    result = bc.compare(
+        _selected(data, where, None),
+        model or [],
+        leave=leave,
+        domains=_names(domains),
+        cut=cut,
+        draws=draws,
+        tune=tune,
+        seed=seed,
+        refits=refits,
+        done=_progress,
+    )
+    table = result.table
+    _write_table(table, output)
+    if plot:
+        _draw(bc.plot_comparison(result), plot)
+    print(table.drop(columns=["done", "folds", "leave"]).round(4).to_string(index=False))
+    done, converged = int(table["done"].iloc[0]), bool((table["converged"] == table["done"]).all())
+    if result.rough:
+        print("elpd rests on few draws, none of which is near the runs left out: go by wis and weight")
+    if not converged:
+        print("not all fits converged: sample longer (--draws, --tune)", file=sys.stderr)
+    if done < result.folds:
+        print(f"interrupted after {done} of {result.folds} folds", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    return 0 if converged else NOT_CONVERGED
+
+
+def _progress(name: str, count: int, jobs: int) -> None:
+    print(f"{count} of {jobs}: {name}", file=sys.stderr)
+
+
+@app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
     """Do all of it on the shipped curves of a small language model, into a folder with figures and a report."""
     fitted = bc.demo(output)
     print(f"open {output / 'report.html'}")
     return _trusted(fitted)
+
+
+def _told(fitted: "bc.Fit", held: str) -> str:
+    parts = [bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string()]
+    if aside := int(fitted.tree.attrs["set_aside"]):
+        parts.append(f"{aside} points within the PT warm-up were set aside: the law does not describe them")
+    return "\n".join([*parts, _what_was_learnt(fitted), held])
 
 
 def _what_was_learnt(fitted: "bc.Fit") -> str:
@@ -248,7 +321,7 @@ def _overview(curves: "bc.Curves") -> str:
     )
 
 
-def _asked(path: Path, planned: "bc.Curves", fitted: "bc.Fit") -> "pd.DataFrame":
+def _asked(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "pd.DataFrame":
     """Read the points asked for; what cannot be forecast is left out, and said."""
     points = bc.read_points(path)
     for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.domains))):
@@ -291,7 +364,7 @@ def _draw(figure: "Figure", path: Path) -> None:
     print(f"wrote {path}")
 
 
-def _trusted(fitted: "bc.Fit") -> int:
+def _trusted(fitted: "bc.Fit | bc.Average") -> int:
     if fitted.converged:
         return 0
     print(f"\n*** {fitted.verdict} ***", file=sys.stderr)

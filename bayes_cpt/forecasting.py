@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from zlib import crc32
@@ -14,14 +15,13 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.curves import Curves, ancestors, end_step, learning_rates
-from bayes_cpt.discrepancy import effect_dimension, effect_labels
+from bayes_cpt.averaging import Average
+from bayes_cpt.curves import Curves, end_step, learning_rates
 from bayes_cpt.errors import DataError
-from bayes_cpt.features import Design, design
 from bayes_cpt.identification import beyond_data
-from bayes_cpt.inference import Fit, in_chunks, parameters_of
-from bayes_cpt.likelihood import Model, discrepancy, evaluate
+from bayes_cpt.inference import Fit, parameters_of, with_draws
 from bayes_cpt.observations import check_runs
+from bayes_cpt.paths import batch, effects_on, past, paths
 from bayes_cpt.plans import Plan, family, resolve
 from bayes_cpt.score import LEVELS
 
@@ -30,10 +30,6 @@ type Part = Literal["parameters", "discrepancy", "noise"]
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
 NODES_AT_A_TIME = 1_000
 """Points of planned runs worked on together."""
-ANCHOR_LENGTH = 0.03
-"""Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
-POINTS_AT_A_TIME = 200_000
-"""Draws x points worked on at a time, to bound memory."""
 
 
 class Curve(NamedTuple):
@@ -46,7 +42,7 @@ class Curve(NamedTuple):
 
 
 def forecast(
-    fit: Fit,
+    fit: Fit | Average,
     plan: Plan | Curves,
     *,
     steps: Mapping[str, Sequence[int]] | None = None,
@@ -60,7 +56,8 @@ def forecast(
     Parameters
     ----------
     fit
-        The fit; parents of planned runs may be among its runs.
+        The fit; parents of planned runs may be among its runs. Of an average, each law gives whole paths, as many as
+        its weight is worth.
     plan
         What may be run. A planned run with the name of a fitted one is that run going on: its forecast is given what
         it has shown.
@@ -73,7 +70,7 @@ def forecast(
         law and the discrepancy of fitted runs trade off, so the band of a level can be wider without the discrepancy;
         that of a change since the checkpoint is not.
     draws
-        At most so many of the posterior's draws, evenly spaced.
+        At most so many of the posterior's draws, evenly spaced; of an average, in all, as one chain.
     seed
         Draws of a run's discrepancy and noise depend on it and on the run's name alone, not on the rest of the plan.
 
@@ -91,11 +88,33 @@ def forecast(
         If the plan does not fit the data.
     """
     planned = plan if isinstance(plan, Curves) else resolve(plan, fit.curves)
-    fit = _thinned(fit, draws)
     _check_parts(include)
-    check_runs(family(planned, fit.curves), fit.spec.law)
     wanted = _wanted(planned, steps, every)
-    return _dataset(fit, planned, _curves(fit, planned, wanted, include, seed))
+    parts = [_thinned(fit, draws)] if isinstance(fit, Fit) else _shares(fit, draws)
+    for part in parts:
+        check_runs(family(planned, part.curves), part.spec.law)
+    drawn = [_dataset(part, planned, _curves(part, planned, wanted, include, seed)) for part in parts]
+    if isinstance(fit, Fit):
+        return drawn[0]
+    together = xr.concat(drawn, "draw", data_vars="minimal", coords="minimal", compat="override", join="override")
+    warning = "" if fit.converged else fit.verdict
+    return together.assign_coords(draw=np.arange(together.sizes["draw"])).assign_attrs(warning=warning)
+
+
+def _shares(average: Average, draws: int) -> list[Fit]:
+    """Return the fits that count, each with draws in proportion to its weight, as one chain."""
+    available = [fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"] for fit in average.fits]
+    most = min(have / weight for have, weight in zip(available, average.weights, strict=True) if weight > 0)
+    # rounded where shares add up, the counts do so too
+    ends = np.round(np.cumsum((0.0, *average.weights)) * min(draws, int(most))).astype(int)
+    counts = np.minimum(np.diff(ends), available)
+    return [_evenly(fit, int(count)) for fit, count in zip(average.fits, counts, strict=True) if count]
+
+
+def _evenly(fit: Fit, count: int) -> Fit:
+    """Return a fit with so many of its draws, evenly spaced, as one chain."""
+    every = fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"]
+    return with_draws(fit, np.arange(count) * every // count)
 
 
 def _thinned(fit: Fit, draws: int) -> Fit:
@@ -192,40 +211,24 @@ def _grid(end: int, every: int | None) -> IntArray:
 def _curves(
     fit: Fit, planned: Curves, wanted: Mapping[str, IntArray], include: Sequence[Part], seed: int
 ) -> list[Curve]:
-    everyone = family(planned, fit.curves)
-    reference = next(iter(fit.models.values())).reference
-    known = _found_effects(fit)
-    anchored = "discrepancy" in include and not fit.spec.law.is_final
-    measured = _checkpoint_losses(fit.curves) if anchored else {}
+    seen = past(fit, planned)
+    checkpoints = seen.checkpoints if "discrepancy" in include else {}
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
 
     def of_batch(runs: list[str]) -> list[Curve]:
-        starts = pd.DataFrame({"run": [_transfer_run(everyone, run) or run for run in runs], "step": 0})
-        points = [pd.DataFrame({"run": run, "step": wanted[run]}) for run in runs]
-        static = design(
-            everyone,
-            pd.concat([*points, starts]),
-            reference.learning_rate,
-            fit.spec.law.response,
-            reference.batch_tokens,
-        )
-        chosen = [static.nodes(here) for here in points]
+        together = batch(fit, seen.curves, {run: wanted[run] for run in runs})
         loss: list[list[FloatArray]] = [[] for _run in runs]
         transfer: list[list[FloatArray]] = [[] for _run in runs]
         for domain, model in fit.models.items():
-            effects = _effects(fit, known, static, domain, parameters[domain], seed=seed)
-            values, noise = _losses(model, static, parameters[domain], effects if "discrepancy" in include else {})
-            length = ANCHOR_LENGTH * model.reference.forward_area_cpt
-            fading = np.exp(-static.features["forward_area_cpt"] / length)
-            for index, (run, nodes, start) in enumerate(zip(runs, chosen, static.nodes(starts), strict=True)):
-                link = everyone.links[starts["run"][index]]
-                level = measured.get((link.parent, link.parent_step, domain)) if link.phase == "cpt" else None
-                moved, at_start = _from_checkpoint(values[:, nodes], values[:, start], level, fading[nodes])
-                spread = np.sqrt(noise[:, nodes]) * ("noise" in include)
-                loss[index].append(moved + _fresh(spread, seed, f"noise {run} {domain}"))
-                transfer[index].append(at_start if link.phase == "cpt" else np.full_like(at_start, np.nan))
+            fresh = partial(_fresh_effect, parameters[domain], seed, domain)
+            effects = effects_on(fit, together.static, domain, seen.effects, fresh) if "discrepancy" in include else {}
+            for index, path in enumerate(paths(model, together, parameters[domain], effects, checkpoints)):
+                spread = np.sqrt(path.noise_variance) * ("noise" in include)
+                loss[index].append(path.loss + _fresh(spread, seed, f"noise {runs[index]} {domain}"))
+                without_cpt = together.checkpoints[index] is None
+                transfer[index].append(np.full_like(path.at_start, np.nan) if without_cpt else path.at_start)
         return [
             Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
             for index, run in enumerate(runs)
@@ -250,86 +253,14 @@ def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
         yield batch
 
 
-def _from_checkpoint(
-    values: FloatArray, at_start: FloatArray, level: float | None, fading: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Move paths to the measured level of their checkpoint, if there is one; return them and the start.
-
-    The move fades with forward area: the checkpoint's departure from the law tells little of a run's later course.
-    """
-    if level is None:
-        return values, at_start
-    return values + (level - at_start)[:, None] * fading, np.full_like(at_start, level)
-
-
-def _checkpoint_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
-    """Return the measured loss of each checkpoint (run, step) by domain: its own, or at step 0 of what starts there."""
-    losses = curves.losses
-    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
-    found: dict[tuple[str | None, int, str], float] = {}
-    for run, step, domain, loss in rows:
-        link = curves.links[run]
-        found.setdefault((link.parent, link.parent_step, domain) if step == 0 else (run, step, domain), float(loss))
-    return found
-
-
 def _averaged(parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     return {name: np.full_like(values, values.mean()) for name, values in parameters.items()}
 
 
-def _transfer_run(curves: Curves, run: str) -> str | None:
-    """Return the CPT run of the lineage that starts at the transfer point."""
-    lineage = [*ancestors(curves, run), run]
-    return next((name for name in lineage if curves.runs.loc[name, "phase"] == "cpt"), None)
-
-
-def _losses(
-    model: Model, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
-) -> tuple[FloatArray, FloatArray]:
-    """Return law + discrepancy, and the noise variance, (draws, nodes) each."""
-    size = max(1, POINTS_AT_A_TIME // len(static.run))
-    losses, noise = [], []
-    for piece, here in zip(
-        in_chunks(parameters, size), in_chunks({"": next(iter(parameters.values())), **effects}, size), strict=True
-    ):
-        evaluation = evaluate(model, static, piece)
-        losses.append(evaluation.law + discrepancy(evaluation, {name: here[name] for name in effects}))
-        noise.append(evaluation.noise_variance)
-    return np.concatenate(losses), np.concatenate(noise)
-
-
-type Effects = dict[tuple[str, str | int, str], FloatArray]
-
-
-def _found_effects(fit: Fit) -> Effects:
-    """Return the effects found on the fitted runs, (draws,) each, by component, run or mode, and domain."""
-    found: Effects = {}
-    for component in fit.spec.components:
-        effects = fit.posterior.get(f"effect_{component}")
-        if effects is None:
-            continue
-        values = effects.transpose("domain", effect_dimension(component), "chain", "draw").to_numpy()
-        for domain, by_label in zip(effects["domain"].to_numpy().tolist(), values, strict=True):
-            labels = effects[effect_dimension(component)].to_numpy().tolist()
-            found |= {(component, label, domain): draws.ravel() for label, draws in zip(labels, by_label, strict=True)}
-    return found
-
-
-def _effects(
-    fit: Fit, known: Effects, static: Design, domain: str, parameters: Mapping[str, FloatArray], *, seed: int
-) -> dict[str, FloatArray]:
-    """Return effects (draws, effects): those found on fitted runs, new draws for new runs."""
-
-    def effect(component: str, label: str | int) -> FloatArray:
-        if (component, label, domain) in known:
-            return known[component, label, domain]
-        return _fresh(parameters[f"{component}_scale"], seed, f"{component} {label} {domain}")
-
-    draws = len(next(iter(parameters.values())))
-    return {
-        name: np.array([effect(name, label) for label in effect_labels(name, static)]).reshape(-1, draws).T
-        for name in fit.spec.components
-    }
+def _fresh_effect(
+    parameters: Mapping[str, FloatArray], seed: int, domain: str, component: str, label: str | int
+) -> FloatArray:
+    return _fresh(parameters[f"{component}_scale"], seed, f"{component} {label} {domain}")
 
 
 def _fresh(scale: FloatArray, seed: int, key: str) -> FloatArray:

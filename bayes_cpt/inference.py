@@ -15,11 +15,10 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayes_cpt.areas import FloatArray
+from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.curves import Curves, curves_from_frames, digest, select
 from bayes_cpt.discrepancy import Seen, effect_dimension, effect_labels
 from bayes_cpt.errors import FitFileError
-from bayes_cpt.files import replacing
 from bayes_cpt.laws import Reference
 from bayes_cpt.likelihood import Model, effect_columns, effects_given_losses, evaluate
 from bayes_cpt.model import build, domain_models, measured_nodes
@@ -172,36 +171,54 @@ def fit_prepared(
     draws, tune, chains, seed, progress
         As of `fit`.
     """
-    spec, observations = prepared.spec, _without(prepared.observations, left_out)
-    curves = _curves_without(prepared.curves, left_out)
+    observations = without(prepared.observations, left_out)
     density = prepared.density._replace(data={**prepared.density.data, **measured_nodes(observations)})
     tree = sample_posterior(
         prepared.model, density, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
     )
+    converged, verdict = diagnose(tree)
+    tree.attrs = {
+        "seed": seed,
+        "sampling": json.dumps({"draws": draws, "tune": tune, "chains": chains}),
+        "converged": int(converged),
+        "verdict": verdict,
+    }
+    return with_data(prepared, left_out, tree)
+
+
+def with_data(prepared: Prepared, left_out: Mapping[str, int], drawn: xr.DataTree) -> Fit:
+    """Make a fit of draws: add the effects on the fitted runs, the data, and what they were made from.
+
+    Parameters
+    ----------
+    prepared, left_out
+        As of `fit_prepared`.
+    drawn
+        Draws of the parameters given what was not left out, with the attributes seed, sampling, converged, verdict.
+    """
+    spec, observations = prepared.spec, without(prepared.observations, left_out)
+    curves = _curves_without(prepared.curves, left_out)
     models = domain_models(spec, observations)
+    tree, seed = drawn.copy(), int(drawn.attrs["seed"])
     tree["posterior"] = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)
     tree["observed_data"] = _observed(observations)
     tree["constant_data"] = _constant(observations)
-    converged, verdict = diagnose(tree)
     tree.attrs = {
+        **drawn.attrs,
         "model": spec.name,
         "model_text": spec.text,
         "law": spec.law.name,
         "references": json.dumps(
             {name: {"reference": model.reference, "seen": model.seen} for name, model in models.items()}
         ),
-        "seed": seed,
-        "sampling": json.dumps({"draws": draws, "tune": tune, "chains": chains}),
         "data_digest": digest(curves),
         "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "pymc", "nutpie", "arviz", "jax")}),
-        "converged": int(converged),
-        "verdict": verdict,
         "set_aside": len(observations.set_aside),
     }
     return Fit(tree, spec, curves, models)
 
 
-def _without(observations: Observations, left_out: Mapping[str, int]) -> Observations:
+def without(observations: Observations, left_out: Mapping[str, int]) -> Observations:
     """Leave the measurements of some runs' steps out; the design stays as it is."""
     static = observations.design
     first = np.array([left_out.get(run, np.iinfo(np.int64).max) for run in static.runs])
@@ -264,6 +281,16 @@ def parameters_of(posterior: xr.Dataset, domain: str) -> dict[str, FloatArray]:
     return {str(name): chosen[name].to_numpy().ravel() for name in names}
 
 
+def with_draws(fit: Fit, places: IntArray) -> Fit:
+    """Return a fit with the draws at these places, chains one after the other, as one chain."""
+    posterior = fit.posterior
+    chain, draw = (xr.DataArray(index, dims="place") for index in divmod(places, posterior.sizes["draw"]))
+    chosen = posterior.drop_vars(["chain", "draw"]).isel(chain=chain, draw=draw).rename(place="draw")
+    tree = fit.tree.copy()
+    tree["posterior"] = chosen.expand_dims(chain=[0]).assign_coords(draw=np.arange(len(places)))
+    return replace(fit, tree=tree)
+
+
 def in_chunks(parameters: Mapping[str, FloatArray], size: int = CHUNK) -> list[dict[str, FloatArray]]:
     """Cut draws into pieces of at most ``size``."""
     count = len(next(iter(parameters.values())))
@@ -319,31 +346,23 @@ def _constant(observations: Observations) -> xr.Dataset:
 # In and out ---------------------------------------------------------------------------------------------------------
 
 
-def save(fit: Fit, path: str | Path) -> None:
-    """Write a fit to one NetCDF file, which appears whole or not at all."""
+def as_tree(fit: Fit) -> xr.DataTree:
+    """Return all of a fit as a tree that can be written."""
     tree = fit.tree.copy()
     tables = (fit.curves.runs.reset_index(), fit.curves.lr, fit.curves.losses)
     texts = {name: frame.to_csv(index=False) for name, frame in zip(TABLES, tables, strict=True)}
     tree.attrs = {**fit.tree.attrs, **texts}
-    with replacing(path) as temporary:
-        tree.to_netcdf(temporary, engine="netcdf4")
+    return tree
 
 
-def load(path: str | Path) -> Fit:
-    """Read a fit.
+def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
+    """Return the fit that `as_tree` made a tree of; ``path`` is where it was read.
 
     Raises
     ------
     FitFileError
-        If the file is not there, is no NetCDF file, or was not written by `save`.
+        If it is another tree.
     """
-    if not Path(path).is_file():
-        raise FitFileError(f"no fit file at {path}: make one with bayes-cpt fit DATA -o {path}")
-    try:
-        with xr.open_datatree(path, engine="netcdf4") as opened:
-            tree = opened.load()
-    except (OSError, ValueError) as error:
-        raise FitFileError(f"{path} is not a NetCDF file: give a file that bayes-cpt fit wrote") from error
     missing = [name for name in ("model", "model_text", "references", *TABLES) if name not in tree.attrs]
     if missing or "posterior" not in tree:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing or ['posterior'])}")

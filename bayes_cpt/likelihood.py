@@ -98,6 +98,24 @@ def discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> Ar
     return sum((COMPONENTS[name].total(evaluation.nodes, values) for name, values in effects.items()), np.zeros(()))
 
 
+def marginal_log_density(residual: FloatArray, variance: FloatArray, columns: FloatArray) -> FloatArray:
+    """Log density (draws,) of residuals that are Normal(0, diag(variance) + columns^T columns), by Woodbury's identity.
+
+    Parameters
+    ----------
+    residual, variance
+        (draws, points).
+    columns
+        (draws, effects, points) What effects do, at one standard deviation.
+    """
+    weighted = columns / variance[:, None]
+    lower = np.linalg.cholesky(np.eye(columns.shape[1]) + weighted @ np.swapaxes(columns, 1, 2))
+    projected = np.linalg.solve(lower, weighted @ residual[..., None])[..., 0]
+    squares = (residual**2 / variance).sum(axis=-1) - (projected**2).sum(axis=-1)
+    diagonal = np.diagonal(lower, axis1=1, axis2=2)
+    return -0.5 * (squares + np.log(2 * np.pi * variance).sum(axis=-1)) - np.log(diagonal).sum(axis=-1)
+
+
 def effects_given_losses(
     columns: Mapping[str, FloatArray],
     scales: Mapping[str, FloatArray],

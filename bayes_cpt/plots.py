@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from matplotlib.typing import ColorType
 
 from bayes_cpt.backtest import Backtest
 from bayes_cpt.calibration import Calibration
+from bayes_cpt.comparison import Comparison
 from bayes_cpt.curves import Curves, ancestors
 from bayes_cpt.decisions.choose import Decision
 from bayes_cpt.decisions.limits import Limit, objective_text
@@ -242,6 +244,22 @@ def plot_prior_predictive(forecast: xr.Dataset) -> Figure:
     if len(colours) <= MOST_RUNS:
         _legend(figure, _entries(axes[0, 0]))
     _title(figure, f"{thinned.sizes['sample']} draws a run", forecast.attrs.get("warning", ""))
+    return figure
+
+
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Draw how far each model's log predictive density of left-out runs falls short of the best, with standard errors.
+
+    ArviZ's figure. Below each name stand its weight in an average and its weighted interval score (WIS).
+    """
+    table = comparison.table.set_index("model").sort_values("elpd", ascending=False)
+    labels = {name: f"{name}\nweight {row['weight']:.2f}, WIS {row['wis']:.4f}" for name, row in table.iterrows()}
+    # a single fold has no standard error
+    drawn = az.plot_compare(table.rename(index=labels).fillna({"dse": 0.0}), backend="matplotlib")
+    figure = drawn.viz["figure"].item()
+    figure.set_layout_engine("constrained")
+    done = int(table["done"].iloc[0])
+    _title(figure, f"interrupted after {done} of {comparison.folds} folds" if done < comparison.folds else "")
     return figure
 
 

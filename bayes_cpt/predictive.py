@@ -45,7 +45,7 @@ def prior_predictive(
     tree.attrs = {"converged": 1, "verdict": "prior"}
     chosen = select(curves, domains=observations.domains)
     prior = Fit(tree, spec, chosen, domain_models(spec, observations))
-    return forecast(prior, chosen, steps=_measured_steps(chosen), seed=seed)
+    return forecast(prior, chosen, steps=measured_steps(chosen), seed=seed)
 
 
 PRIOR_DRAWS = 500
@@ -91,7 +91,7 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
         How much of the data the replicates' intervals hold, in words.
     """
     everything = fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"]
-    replicated = forecast(fit, fit.curves, steps=_measured_steps(fit.curves), draws=everything, seed=seed)["loss"]
+    replicated = forecast(fit, fit.curves, steps=measured_steps(fit.curves), draws=everything, seed=seed)["loss"]
     constant, observed = (fit.tree[name].to_dataset() for name in ("constant_data", "observed_data"))
     drawn = {
         f"loss_{domain}": replicated.sel(domain=domain)
@@ -114,5 +114,6 @@ def _held(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
     return float((abs(rank - 0.5) <= 0.25).mean()), float((abs(rank - 0.5) <= 0.45).mean())
 
 
-def _measured_steps(curves: Curves) -> dict[str, list[int]]:
+def measured_steps(curves: Curves) -> dict[str, list[int]]:
+    """Return the steps at which each run was measured."""
     return {str(run): rows["step"].unique().tolist() for run, rows in curves.losses.groupby("run")}

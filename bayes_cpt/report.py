@@ -8,11 +8,12 @@ from jinja2 import Environment, PackageLoader
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from bayes_cpt.averaging import save
 from bayes_cpt.curves import Curves, read_curves, select
 from bayes_cpt.decisions import answer, at_most, decide
 from bayes_cpt.files import replacing
 from bayes_cpt.forecasting import forecast, table
-from bayes_cpt.inference import Fit, fit, save, summary
+from bayes_cpt.inference import Fit, fit, summary
 from bayes_cpt.plans import plan, resolve
 from bayes_cpt.plots import plot_curves, plot_decision, plot_forecast
 from bayes_cpt.predictive import predictive_check

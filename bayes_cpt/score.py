@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_cpt.areas import FloatArray
 from bayes_cpt.errors import DataError
 
 LEVELS: Mapping[str, float] = MappingProxyType({"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95})
@@ -58,21 +59,30 @@ def score_draws(draws: xr.Dataset, losses: pd.DataFrame) -> pd.DataFrame:
         ``cover90``, ``width90`` as in `score`; ``crps`` (continuous ranked probability score, by the draws' own
         distribution; Gneiting & Raftery 2007); ``pit``, the share of the draws below the loss: uniform if calibrated.
     """
-    places = {name: xr.DataArray(losses[name].to_numpy(), dims="point") for name in ("run", "domain", "step")}
-    values = draws["loss"].sel(places).transpose("point", "chain", "draw").to_numpy().reshape(len(losses), -1)
-    ordered = np.sort(values, axis=1)
-    count = ordered.shape[1]
+    ordered = ordered_draws(draws, losses)
     loss = losses["loss"].to_numpy()[:, None]
-    pairs = ordered @ (2 * np.arange(1, count + 1) - count - 1) / count**2  # half the mean distance of two draws
     quantiles = np.quantile(ordered, [*LEVELS.values(), 0.1, 0.9], axis=1)
     points = losses[["run", "domain", "step", "loss"]].assign(
         mean=ordered.mean(axis=1), **dict(zip(LEVELS, quantiles, strict=False))
     )
     return _scored(points).assign(
         cover80=(losses["loss"] >= quantiles[-2]) & (losses["loss"] <= quantiles[-1]),
-        crps=np.abs(ordered - loss).mean(axis=1) - pairs,
+        crps=np.abs(ordered - loss).mean(axis=1) - mean_distance(ordered) / 2,
         pit=(ordered < loss).mean(axis=1),
     )
+
+
+def ordered_draws(draws: xr.Dataset, losses: pd.DataFrame) -> FloatArray:
+    """Return the draws of a forecast at measured points, (points, draws), from the smallest to the largest."""
+    places = {name: xr.DataArray(losses[name].to_numpy(), dims="point") for name in ("run", "domain", "step")}
+    values = draws["loss"].sel(places).transpose("point", "chain", "draw").to_numpy()
+    return np.sort(values.reshape(len(losses), -1), axis=1)
+
+
+def mean_distance(ordered: FloatArray) -> FloatArray:
+    """Return the mean distance of two draws (points,), of draws (points, draws) in order."""
+    count = ordered.shape[1]
+    return 2 * ordered @ (2 * np.arange(1, count + 1) - count - 1) / count**2
 
 
 def _scored(points: pd.DataFrame) -> pd.DataFrame:

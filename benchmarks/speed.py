@@ -15,7 +15,7 @@ from bayes_cpt.schedules import Schedule
 PARENT = "pt_m_wsd000"
 
 
-def planned(fit: bc.Fit, ratios: int, schedule: Schedule) -> bc.Curves:
+def planned(fit: bc.Fit | bc.Average, ratios: int, schedule: Schedule) -> bc.Curves:
     """Return a plan over replay ratios and a schedule's grid."""
     return bc.resolve(bc.plan(parent=PARENT, replay=np.linspace(0, 1, ratios).tolist(), schedule=schedule), fit.curves)
 

@@ -1,5 +1,7 @@
 """Fixtures shared by the tests."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 import bayes_cpt as bc
+from bayes_cpt.comparison import Comparison
 from bayes_cpt.published import KNOWLEDGE_PILE
 from bayes_cpt.schedules import Schedule
 from bayes_cpt.simulate import simulate
@@ -97,6 +100,21 @@ def simulated() -> bc.Curves:
     return simulate(planned, "cpt", {"pt": KNOWLEDGE_PILE["pt"]}, memory=100.0, noise=0.003, every=60, seed=1)
 
 
+def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> Comparison:
+    """Return what models' errors on runs of a point each would make: all scores are the error, no draws differ."""
+    rows = [
+        {"model": model, "fold": f"run{place}", "run": f"run{place}", "domain": "pt", "error": error}
+        for model, of_model in errors.items()
+        for place, error in enumerate(of_model)
+    ]
+    points = pd.DataFrame(rows)
+    points = points.assign(wis=points["error"], crps=points["error"], cover50=True, cover90=True, converged=True)
+    pairs = pd.DataFrame([{"model": one, "other": other, "distance": 0.0} for one in errors for other in errors])
+    distances = points[["fold", "run", "domain"]].drop_duplicates().merge(pairs, how="cross")
+    densities = points[["model", "fold", "domain"]].assign(elpd=-(points["error"] ** 2), effective_draws=3.0)
+    return Comparison("run", points, densities, distances, folds)
+
+
 def tiny_fit(curves: bc.Curves) -> bc.Fit:
     """Sample few draws: enough to test what is done with them, not to trust them."""
     return bc.fit(curves, "cpt", domains=["pt"], draws=150, tune=150, seed=1, progress=False)
@@ -106,3 +124,12 @@ def tiny_fit(curves: bc.Curves) -> bc.Fit:
 def fitted(simulated: bc.Curves) -> bc.Fit:
     """Return one small fit that all tests share: they must not change it."""
     return tiny_fit(simulated)
+
+
+@pytest.fixture(scope="session")
+def higher(fitted: bc.Fit) -> bc.Fit:
+    """Return the small fit as another model, by which all losses lie 10 higher."""
+    tree, posterior = fitted.tree.copy(), fitted.posterior
+    tree["posterior"] = posterior.assign(loss_at_reference=posterior["loss_at_reference"] + 10)
+    tree.attrs = {**fitted.tree.attrs, "model": "higher"}
+    return replace(fitted, tree=tree, spec=replace(fitted.spec, name="higher"))

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
+from conftest import comparison_of
 
+import bayes_cpt as bc
 from bayes_cpt import cli
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -212,3 +215,68 @@ def test_the_help_of_commands_says_what_their_options_are_for(run: Run):
     for command, expected in words.items():
         said = " ".join(run(command, "--help").out.split())
         assert all(word in said for word in expected), said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "DATA"], ["two models or more"]),
+        (["compare", "DATA", "-m", "cpt-replay"], ["two models or more"]),
+        (["compare", "nowhere", "-m", "cpt", "-m", "cpt-replay"], ["no such folder"]),
+        (["compare", "DATA", "-m", "cpt-replay", "-m", "cpt-replai"], ["unknown model 'cpt-replai'", "did you mean"]),
+        (["compare", "DATA", "-m", "cpt-replay", "-m", "cpt-replay"], ["'cpt-replay' is given twice"]),
+        (["compare", "DATA", "-m", "cpt-replay", "-m", "annealing"], ["pre-training alone"]),
+        (["compare", "DATA", "-m", "cpt-replay", "-m", "cpt"], ["has no replay"]),
+        (["compare", "DATA", "-m", "cpt", "-m", "cpt-replay", "--refits", "-1"], ["--refits"]),
+        (["fit", "DATA", "-m", "cpt-replay", "-m", "cpt-replay"], ["'cpt-replay' is given twice"]),
+        (["fit", "DATA", "-m", "cpt-replay", "-m", "annealing"], ["pre-training alone"]),
+        (["fit", "DATA", "--weights", "nowhere.csv"], ["nowhere.csv", "cannot be read"]),
+        (["fit", "DATA", "--weights", "DATA/runs.csv"], ["not a table of bayes-cpt compare", "model, weight missing"]),
+        (["fit", "DATA", "--weights", "DATA/weights.csv"], ["sum to 1", "cpt-replay 0.4"]),
+        (["fit", "DATA", "-m", "annealing", "--weights", "DATA/weights.csv"], ["no weight for model 'annealing'"]),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value, list) else None,
+)
+def test_models_that_cannot_be_compared_or_averaged(
+    run: Run, tiny_folder: Path, arguments: list[str], words: list[str]
+):
+    (tiny_folder / "weights.csv").write_text("model,weight\ncpt-replay,0.4\ncpt,0.6\n")
+    assert_refused(run(*(argument.replace("DATA", str(tiny_folder)) for argument in arguments)), *words)
+
+
+@pytest.mark.parametrize(("folds", "code"), [(2, 0), (3, cli.INTERRUPTED)])
+def test_a_comparison_is_written_drawn_and_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, folds: int, code: int
+):
+    found = comparison_of({"cpt": (1.0, 5.0), "other": (2.0, 2.0)}, folds)
+    monkeypatch.setattr(cli.bc, "compare", lambda *_, **__: found, raising=False)
+    outcome = run("compare", tiny_folder, "-m", "cpt", "-m", "other", "--plot", "compare.png")
+    assert outcome.code == code
+    assert ("interrupted after 2 of 3 folds" in outcome.err) == (folds == 3)
+    assert "elpd rests on few draws" in outcome.out
+    assert bc.read_weights("compare.csv") == pytest.approx(found.weights)
+    assert Path("compare.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_an_average_is_fitted_into_one_file_that_forecast_and_decide_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fitted: bc.Fit, higher: bc.Fit
+):
+    bc.write_curves(fitted.curves, tmp_path / "data")
+    (tmp_path / "weights.csv").write_text("model,weight\nhigher,0.25\ncpt,0.75\n")
+    schedule = 'kind = "constant"\npeak = 1e-3\nsteps = 500'
+    (tmp_path / "plan.toml").write_text(f'parent = "pt"\nreplay = 0.0\n[schedule]\n{schedule}\n')
+
+    def fit_average(_curves: bc.Curves, laws: list[str], weights: dict[str, float], **_: object) -> bc.Average:
+        assert laws == ["cpt", "higher"]
+        return bc.average([fitted, higher], weights)
+
+    monkeypatch.setattr(cli.bc, "fit_average", fit_average, raising=False)
+    made = run("fit", tmp_path / "data", "-m", "cpt", "-m", "higher", "--weights", tmp_path / "weights.csv")
+    assert "cpt, weight 0.750" in made.out
+    assert "higher, weight 0.250" in made.out
+    for command in ("forecast", "decide"):
+        options = ("--minimise", "pt") if command == "decide" else ("--plot", "forecast.png")
+        assert run(command, "fit.nc", tmp_path / "plan.toml", *options).code == made.code
+    rows = pd.read_csv("forecast.csv").query("step == 500").to_dict("records")
+    assert rows[0]["q50"] < 6 < rows[0]["q95"]

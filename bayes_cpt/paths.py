@@ -1,0 +1,255 @@
+"""Curves of planned runs given the posterior's draws, before noise: law, discrepancy, and a start at the checkpoint.
+
+What is forecast (draws of new runs' effects) and how probable measured losses are under it (those effects integrated
+out) are read off the same paths.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.curves import Curves, ancestors
+from bayes_cpt.discrepancy import effect_dimension, effect_labels
+from bayes_cpt.features import Design, design
+from bayes_cpt.inference import Fit, in_chunks, parameters_of
+from bayes_cpt.likelihood import Model, discrepancy, evaluate
+from bayes_cpt.plans import family
+
+ANCHOR_LENGTH = 0.03
+"""Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
+POINTS_AT_A_TIME = 200_000
+"""Draws x points worked on at a time, to bound memory."""
+
+type Effects = dict[tuple[str, str | int, str], FloatArray]
+"""By component, run or mode, and domain: (draws,) each."""
+
+
+class Past(NamedTuple):
+    """What is known when runs are planned.
+
+    Parameters
+    ----------
+    curves
+        Planned runs and fitted ones.
+    effects
+        Those found on the fitted runs.
+    checkpoints
+        Measured losses by run, step and domain.
+    """
+
+    curves: Curves
+    effects: Effects
+    checkpoints: Mapping[tuple[str | None, int, str], float]
+
+
+class Batch(NamedTuple):
+    """Planned runs that are worked on together.
+
+    Parameters
+    ----------
+    static
+        Features of their points, and of the transfer points of their lineages.
+    nodes
+        By run, the nodes of the steps wanted.
+    starts
+        By run, the node of its transfer point.
+    checkpoints
+        By run, the checkpoint (run, step) that its CPT starts from; None without CPT.
+    """
+
+    static: Design
+    nodes: list[IntArray]
+    starts: IntArray
+    checkpoints: list[tuple[str | None, int] | None]
+
+
+class RunPath(NamedTuple):
+    """Draws of one run without noise (draws, steps), at its start (draws,), and the variance of the noise."""
+
+    loss: FloatArray
+    at_start: FloatArray
+    noise_variance: FloatArray
+
+
+class Conditional(NamedTuple):
+    """Given each draw, measured losses are Normal(mean, diag(variance) + columns^T columns).
+
+    Parameters
+    ----------
+    points
+        Columns run, step, domain, loss.
+    mean, variance
+        (draws, points) Law and effects of fitted runs; noise.
+    columns
+        (draws, effects, points) What effects of new runs do, at one standard deviation.
+    """
+
+    points: pd.DataFrame
+    mean: FloatArray
+    variance: FloatArray
+    columns: FloatArray
+
+
+def past(fit: Fit, planned: Curves) -> Past:
+    """Return what a fit knows of planned runs and those that they go on from."""
+    # a law of final losses describes no path, so there is none to start at the checkpoint
+    checkpoints = {} if fit.spec.law.is_final else _checkpoint_losses(fit.curves)
+    return Past(family(planned, fit.curves), _found_effects(fit), checkpoints)
+
+
+def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
+    """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
+    reference = next(iter(fit.models.values())).reference
+    starts = pd.DataFrame({"run": [_transfer_run(curves, run) or run for run in steps], "step": 0})
+    points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
+    static = design(
+        curves,
+        pd.concat([*points, starts]),
+        reference.learning_rate,
+        fit.spec.law.response,
+        reference.batch_tokens,
+    )
+    links = [curves.links[run] for run in starts["run"]]
+    checkpoints = [(link.parent, link.parent_step) if link.phase == "cpt" else None for link in links]
+    return Batch(static, [static.nodes(here) for here in points], static.nodes(starts), checkpoints)
+
+
+def paths(
+    model: Model,
+    together: Batch,
+    parameters: Mapping[str, FloatArray],
+    effects: Mapping[str, FloatArray],
+    checkpoints: Mapping[tuple[str | None, int, str], float],
+) -> list[RunPath]:
+    """Return draws of each run of a batch on one domain, given parameters and effects, moved to its checkpoint."""
+    values, noise = _losses(model, together.static, parameters, effects)
+    length = ANCHOR_LENGTH * model.reference.forward_area_cpt
+    fading = np.exp(-together.static.features["forward_area_cpt"] / length)
+    found = []
+    for nodes, start, checkpoint in zip(together.nodes, together.starts, together.checkpoints, strict=True):
+        level = checkpoints.get((*checkpoint, model.domain)) if checkpoint else None
+        moved, at_start = _from_checkpoint(values[:, nodes], values[:, start], level, fading[nodes])
+        found.append(RunPath(moved, at_start, noise[:, nodes]))
+    return found
+
+
+def effects_on(
+    fit: Fit, static: Design, domain: str, known: Effects, new: Callable[[str, str | int], FloatArray]
+) -> dict[str, FloatArray]:
+    """Return effects (draws, effects) by component: those found on fitted runs; of new runs what ``new`` gives."""
+    return {
+        name: np.stack(
+            [
+                known[name, label, domain] if (name, label, domain) in known else new(name, label)
+                for label in effect_labels(name, static)
+            ],
+            axis=1,
+        )
+        for name in fit.spec.components
+        if effect_labels(name, static)
+    }
+
+
+def conditional(fit: Fit, measured: Curves) -> dict[str, Conditional]:
+    """Return, by domain, how measured losses of new runs are distributed given each of the posterior's draws.
+
+    It is the distribution that `bayes_cpt.forecasting.forecast` draws from.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    measured
+        Runs, their LRs, and losses that the fit has not seen.
+    """
+    seen = past(fit, measured)
+    measured_on = set(measured.losses["domain"])
+    return {domain: _conditional(fit, seen, measured, domain) for domain in fit.domains if domain in measured_on}
+
+
+def _conditional(fit: Fit, seen: Past, measured: Curves, domain: str) -> Conditional:
+    points = measured.losses[measured.losses["domain"] == domain].sort_values(["run", "step"], ignore_index=True)
+    model, parameters = fit.models[domain], parameters_of(fit.posterior, domain)
+    steps = {str(run): rows["step"].to_numpy() for run, rows in points.groupby("run")}
+    together = batch(fit, seen.curves, steps)
+
+    def with_effects(*present: tuple[str, str | int]) -> tuple[FloatArray, FloatArray]:
+        def size(component: str, label: str | int) -> FloatArray:
+            return parameters[f"{component}_scale"] * float((component, label) in present)
+
+        effects = effects_on(fit, together.static, domain, seen.effects, size)
+        drawn = paths(model, together, parameters, effects, seen.checkpoints)
+        loss, noise = ([getattr(path, name) for path in drawn] for name in ("loss", "noise_variance"))
+        return np.concatenate(loss, axis=1), np.concatenate(noise, axis=1)
+
+    mean, variance = with_effects()
+    labels = [(name, label) for name in fit.spec.components for label in effect_labels(name, together.static)]
+    new = [key for key in labels if (*key, domain) not in seen.effects]
+    # a path is linear in the effects: what one does is the difference that it makes
+    columns = [with_effects(effect)[0] - mean for effect in new]
+    return Conditional(points, mean, variance, np.reshape(columns, (len(new), *mean.shape)).swapaxes(0, 1))
+
+
+def _from_checkpoint(
+    values: FloatArray, at_start: FloatArray, level: float | None, fading: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Move paths to the measured level of their checkpoint, if there is one; return them and the start.
+
+    The move fades with forward area: the checkpoint's departure from the law tells little of a run's later course.
+    """
+    if level is None:
+        return values, at_start
+    return values + (level - at_start)[:, None] * fading, np.full_like(at_start, level)
+
+
+def _checkpoint_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
+    """Return the measured loss of each checkpoint (run, step) by domain: its own, or at step 0 of what starts there."""
+    losses = curves.losses
+    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
+    found: dict[tuple[str | None, int, str], float] = {}
+    for run, step, domain, loss in rows:
+        link = curves.links[run]
+        found.setdefault((link.parent, link.parent_step, domain) if step == 0 else (run, step, domain), float(loss))
+    return found
+
+
+def _transfer_run(curves: Curves, run: str) -> str | None:
+    """Return the CPT run of the lineage that starts at the transfer point."""
+    lineage = [*ancestors(curves, run), run]
+    return next((name for name in lineage if curves.runs.loc[name, "phase"] == "cpt"), None)
+
+
+def _losses(
+    model: Model, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return law + discrepancy, and the noise variance, (draws, nodes) each."""
+    size = max(1, POINTS_AT_A_TIME // len(static.run))
+    losses, noise = [], []
+    for piece, here in zip(
+        in_chunks(parameters, size), in_chunks({"": next(iter(parameters.values())), **effects}, size), strict=True
+    ):
+        evaluation = evaluate(model, static, piece)
+        losses.append(evaluation.law + discrepancy(evaluation, {name: here[name] for name in effects}))
+        noise.append(evaluation.noise_variance)
+    return np.concatenate(losses), np.concatenate(noise)
+
+
+def _found_effects(fit: Fit) -> Effects:
+    """Return the effects found on the fitted runs: those of runs that were left out are as unknown as of new ones."""
+    found: Effects = {}
+    for component in fit.spec.components:
+        effects = fit.posterior.get(f"effect_{component}")
+        if effects is None:
+            continue
+        values = effects.transpose("domain", effect_dimension(component), "chain", "draw").to_numpy()
+        for domain, by_label in zip(effects["domain"].to_numpy().tolist(), values, strict=True):
+            labels = effects[effect_dimension(component)].to_numpy().tolist()
+            found |= {
+                (component, label, domain): draws.ravel()
+                for label, draws in zip(labels, by_label, strict=True)
+                if isinstance(label, int) or label in fit.curves.runs.index
+            }
+    return found

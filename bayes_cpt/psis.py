@@ -1,0 +1,76 @@
+"""A fit without some runs, made of the draws of a fit with them: Pareto-smoothed importance sampling.
+
+Vehtari et al., *Pareto Smoothed Importance Sampling*, JMLR 25, 2024. Its diagnostic k says whether the draws reach
+where they are wanted; where it does not allow, only a refit tells.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from arviz_stats.base.array import array_stats
+
+from bayes_cpt.areas import FloatArray
+from bayes_cpt.inference import Fit, Prepared, in_chunks, parameters_of, with_data, with_draws, without
+from bayes_cpt.likelihood import Model, effect_columns, evaluate, marginal_log_density
+from bayes_cpt.model import domain_models
+from bayes_cpt.observations import Observations
+
+GOOD_K = 0.7
+"""Pareto k up to which importance sampling can be trusted."""
+
+
+class Reweighted(NamedTuple):
+    """A fit whose draws were chosen anew, and the diagnostic of the weights."""
+
+    fit: Fit
+    pareto_k: float
+
+
+def reweighted(prepared: Prepared, whole: Fit, left_out: Mapping[str, int]) -> Reweighted:
+    """Turn a fit of all curves into one of a part of them.
+
+    Parameters
+    ----------
+    prepared
+        The compiled model of all the curves.
+    whole
+        Its fit.
+    left_out
+        As of `bayes_cpt.inference.fit_prepared`.
+    """
+    fewer = without(prepared.observations, left_out)
+    lost = _log_likelihood(prepared, whole, prepared.observations) - _log_likelihood(prepared, whole, fewer)
+    log_weights, k = array_stats.psislw(lost)
+    count, seed = lost.size, int(whole.tree.attrs["seed"])
+    # systematic resampling: each draw comes as often as its weight says, give or take one
+    places = (np.random.default_rng([seed, 2]).uniform() + np.arange(count)) / count
+    shares = np.cumsum(np.exp(log_weights))
+    chosen = np.minimum(np.searchsorted(shares / shares[-1], places), count - 1)
+    return Reweighted(with_data(prepared, left_out, with_draws(whole, chosen).tree), float(k))
+
+
+def _log_likelihood(prepared: Prepared, fit: Fit, observations: Observations) -> FloatArray:
+    """Return the log density (draws,) of all measured losses, the effects integrated out."""
+    total = np.zeros(fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"])
+    # the range of the data that the smooth process is laid over stays that of all
+    for domain, model in domain_models(prepared.spec, prepared.observations).items():
+        fitted = model._replace(components=prepared.spec.fitted_components)
+        pieces = in_chunks(parameters_of(fit.posterior, domain))
+        total += np.concatenate([_of_domain(fitted, observations, piece) for piece in pieces])
+    return total
+
+
+def _of_domain(model: Model, observations: Observations, parameters: Mapping[str, FloatArray]) -> FloatArray:
+    evaluation, nodes = evaluate(model, observations.design, parameters), observations.nodes[model.domain]
+    draws = len(evaluation.law)
+    columns = [
+        np.broadcast_to(values[..., nodes], (draws, values.shape[-2], len(nodes)))
+        * parameters[f"{name}_scale"][:, None, None]
+        for name, values in effect_columns(model, evaluation).items()
+    ]
+    return marginal_log_density(
+        observations.losses[model.domain] - evaluation.law[:, nodes],
+        evaluation.noise_variance[:, nodes],
+        np.concatenate([np.zeros((draws, 0, len(nodes))), *columns], axis=1),
+    )

@@ -1,0 +1,119 @@
+"""What averaging laws buys where few replay ratios were run: forecasts of the others by each law and by averages.
+
+    uv run python benchmarks/averaging.py [-m cpt-replay -m cpt-replay-exponential ...] [--fits FOLDER]
+
+Pilots are the shipped larger model's pre-training runs, its CPT runs without replay, and those at one or two other
+ratios; the runs at the ratios left are forecast. Weights are found from the pilots alone: each of their ratios but 0 is
+left out in turn. ``best pilot`` is the law with the lowest mean CRPS there. Means over runs; with --fits, fits are kept
+in a folder, and taken from it again.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.averaging import Average, average, load, save
+from bayes_cpt.backtest import Fold, unseen
+from bayes_cpt.comparison import Comparison, judge, put_together
+from bayes_cpt.curves import read_curves, select
+from bayes_cpt.forecasting import forecast
+from bayes_cpt.inference import Fit, Prepared, fit_prepared, prepare
+from bayes_cpt.predictive import measured_steps
+from bayes_cpt.score import averaged, score_draws
+from bayes_cpt.shipped import shipped
+
+SIZE = "model_size == 332448"
+COLUMNS = ["mae", "wis", "cover50", "cover90", "width90"]
+
+
+def pilot_fit(prepared: Prepared, ratios: Sequence[float], folder: Path | None) -> Fit:
+    """Fit the pre-training runs and the CPT runs at these ratios."""
+    path = folder / f"{prepared.spec.name}_{'_'.join(f'{ratio:g}' for ratio in ratios)}.nc" if folder else None
+    if path and path.is_file():
+        kept = load(path)
+        assert isinstance(kept, Fit)
+        return kept
+    left_out = without(prepared, ratios)
+    fitted = fit_prepared(prepared, left_out, draws=400, tune=300, chains=2, seed=1, progress=False)
+    print(f"{prepared.spec.name} at {ratios}: {fitted.verdict}", flush=True)
+    if path:
+        save(fitted, path)
+    return fitted
+
+
+def without(prepared: Prepared, ratios: Sequence[float]) -> dict[str, int]:
+    """Return the CPT runs at other ratios, as what is left out."""
+    replay = prepared.curves.runs["replay"].dropna()
+    return dict.fromkeys(replay.index[~replay.isin(ratios)].astype(str), 0)
+
+
+def at(prepared: Prepared, ratio: float) -> dict[str, int]:
+    """Return the CPT runs at a ratio, as what is left out."""
+    replay = prepared.curves.runs["replay"].dropna()
+    return dict.fromkeys(replay.index[replay == ratio].astype(str), 0)
+
+
+def compared(compiled: Mapping[str, Prepared], pilots: Sequence[float], folder: Path | None) -> Comparison:
+    """Leave each ratio of the pilots but 0 out, and forecast it from the others."""
+    judged = {
+        (f"{ratio:g}", name): judge(
+            prepared,
+            Fold(f"{ratio:g}", at(prepared, ratio)),
+            pilot_fit(prepared, [one for one in pilots if one != ratio], folder),
+        )
+        for ratio in pilots
+        if ratio
+        for name, prepared in compiled.items()
+    }
+    return put_together("replay", judged, len(pilots) - 1)
+
+
+def scores(fit: Fit | Average, prepared: Prepared, ratio: float) -> pd.DataFrame:
+    """Forecast the runs at a ratio and score them, by run and domain."""
+    measured = unseen(prepared, at(prepared, ratio))
+    drawn = forecast(fit, measured, steps=measured_steps(measured))
+    return averaged(score_draws(drawn, measured.losses)).reset_index()
+
+
+def main() -> None:
+    """Print weights and scores for all pilots, then their means by number of ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-m", "--model", action="append")
+    parser.add_argument("--fits", type=Path)
+    arguments = parser.parse_args()
+    curves = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])
+    laws = arguments.model or ["cpt-replay", "cpt-replay-exponential"]
+    compiled = {law: prepare(curves, law) for law in laws}
+    first = next(iter(compiled.values()))
+    others = sorted(float(ratio) for ratio in curves.runs["replay"].dropna().unique() if ratio)
+    rows = []
+    for count in range(1, len(others)):
+        for chosen in combinations(others, count):
+            pilots = [0.0, *chosen]
+            comparison = compared(compiled, pilots, arguments.fits)
+            weights = comparison.weights
+            crps = comparison.points.groupby(["model", "run", "domain"])["crps"].mean().groupby("model").mean()
+            print(f"\npilots at {pilots}: weights {weights}\n{comparison.table.round(4).to_string()}", flush=True)
+            fits = {law: pilot_fit(prepared, pilots, arguments.fits) for law, prepared in compiled.items()}
+            forms: dict[str, Fit | Average] = {
+                **fits,
+                "best pilot": fits[str(crps.idxmin())],
+                "stacked": average(list(fits.values()), weights),
+                "equal": average(list(fits.values())),
+            }
+            for ratio in sorted(set(others) - set(chosen)):
+                for name, fit in forms.items():
+                    rows.append(scores(fit, first, ratio).assign(pilots=str(pilots), ratios=count + 1, by=name))
+    table = pd.concat(rows, ignore_index=True)
+    print(table.groupby(["pilots", "by", "domain"], sort=False)[COLUMNS].mean().round(4).to_string())
+    means = table.groupby(["ratios", "domain", "by"], sort=False)[COLUMNS].mean()
+    errors = table.groupby(["ratios", "domain", "by"], sort=False)[["mae", "wis"]].sem()
+    print(means.join(errors.add_suffix("_se")).replace(np.nan, 0.0).round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()

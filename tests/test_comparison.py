@@ -1,0 +1,211 @@
+"""Which law: densities, weights, the table and its figure; and that a law that is wrong by construction loses."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import comparison_of
+from scipy.stats import multivariate_normal, norm
+
+import bayes_cpt as bc
+from bayes_cpt.averaging import check_models
+from bayes_cpt.backtest import unseen
+from bayes_cpt.comparison import Comparison, Judged, compare, put_together, stacking_weights
+from bayes_cpt.errors import BayesCptError, DataError
+from bayes_cpt.inference import Prepared, fit_prepared, prepare
+from bayes_cpt.likelihood import marginal_log_density
+from bayes_cpt.paths import conditional
+from bayes_cpt.predictive import measured_steps
+from bayes_cpt.psis import reweighted
+from bayes_cpt.score import mean_distance
+
+
+def normals(losses: np.ndarray, *laws: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """CRPS of Normal(mean, sd) laws at single losses, and the mean distances of their draws, in closed form."""
+    crps = [
+        sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+        for mean, sd in laws
+        for z in [(losses - mean) / sd]
+    ]
+
+    def distance(one: tuple[float, float], other: tuple[float, float]) -> float:
+        off, spread = one[0] - other[0], np.hypot(one[1], other[1])
+        return 2 * spread * norm.pdf(off / spread) + off * (2 * norm.cdf(off / spread) - 1)
+
+    between = np.array([[distance(one, other) for other in laws] for one in laws])
+    return np.stack(crps, axis=1), np.broadcast_to(between, (len(losses), *between.shape))
+
+
+def test_weights_are_the_shares_of_runs_that_each_law_describes():
+    """30 % of the runs lie where the one law says, the others where the other says; the third is nowhere near."""
+    losses = np.repeat([-1.0, 1.0], [60, 140])  # each law's own median, so that all count alike
+    crps, distance = normals(losses, (-1, 0.1), (1, 0.1), (5, 0.1))
+    np.testing.assert_allclose(stacking_weights(crps, distance), [0.3, 0.7, 0.0], atol=0.02)
+
+
+def test_few_runs_stake_little_on_a_law_and_many_all():
+    def of_better(runs: int) -> float:
+        crps, distance = normals(np.zeros(runs), (0, 1), (2, 1))
+        return float(stacking_weights(crps, distance)[0])
+
+    assert 0.5 < of_better(1) < of_better(4) < of_better(100)
+    assert of_better(1) < 0.9
+    assert of_better(100) > 0.98
+
+
+def test_laws_that_say_the_same_share_alike_and_units_do_not_matter():
+    crps, distance = normals(np.array([0.3, -0.2]), (0, 1), (0, 1))
+    np.testing.assert_allclose(stacking_weights(crps, distance), 0.5, atol=0.02)
+    crps, distance = normals(np.array([0.3, -0.2]), (0, 1), (1, 2))
+    np.testing.assert_allclose(
+        stacking_weights(crps, distance), stacking_weights(1000 * crps, 1000 * distance), atol=1e-9
+    )
+
+
+def test_the_distance_of_two_draws_is_that_of_all_pairs():
+    values = np.sort(np.random.default_rng(1).normal(size=(3, 50)), axis=1)
+    np.testing.assert_allclose(mean_distance(values), np.abs(values[:, :, None] - values[:, None]).mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def prepared(simulated: bc.Curves) -> Prepared:
+    return prepare(simulated, "cpt", domains=["pt"])
+
+
+@pytest.fixture(scope="module")
+def without_a_run(prepared: Prepared) -> bc.Fit:
+    return fit_prepared(prepared, {"going": 0}, draws=100, tune=100, seed=1, progress=False)
+
+
+@pytest.mark.slow
+def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, without_a_run: bc.Fit):
+    given = conditional(without_a_run, unseen(prepared, {"going": 0}))["pt"]
+    assert given.columns.shape[1] == 1  # its amplitude of the shift: that of the runs that were fitted is known
+    assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
+    loss = given.points["loss"].to_numpy()
+    logs = marginal_log_density(loss - given.mean, given.variance, given.columns)
+    for draw in (0, 77, 199):
+        columns = given.columns[draw]
+        covariance = np.diag(given.variance[draw]) + columns.T @ columns
+        assert logs[draw] == pytest.approx(multivariate_normal(given.mean[draw], covariance).logpdf(loss))
+
+
+@pytest.mark.slow
+def test_the_density_is_of_what_is_forecast(prepared: Prepared, without_a_run: bc.Fit):
+    """Mean, spread and correlation of forecast draws are those of the density."""
+    measured = unseen(prepared, {"going": 0})
+    given = conditional(without_a_run, measured)["pt"]
+    drawn = [
+        bc.forecast(without_a_run, measured, steps=measured_steps(measured), seed=seed)["loss"].sel(
+            domain="pt", run="going"
+        )
+        for seed in range(10)
+    ]
+    values = np.concatenate([one.to_numpy().reshape(-1, one.sizes["step"]) for one in drawn])
+    columns, deviation = given.columns, given.mean - given.mean.mean(axis=0)
+    within = np.einsum("dki,dkj->ij", columns, columns) / len(columns) + np.diag(given.variance.mean(axis=0))
+    covariance = within + deviation.T @ deviation / len(deviation)
+    scale = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose((values.mean(axis=0) - given.mean.mean(axis=0)) / scale, 0, atol=0.12)
+    np.testing.assert_allclose(np.cov(values.T) / np.outer(scale, scale), covariance / np.outer(scale, scale), atol=0.2)
+
+
+@pytest.mark.slow
+def test_importance_sampling_finds_the_fit_without_a_tail_and_owns_up_where_it_cannot(
+    prepared: Prepared, fitted: bc.Fit
+):
+    near = reweighted(prepared, fitted, {"going": 1400})
+    far = reweighted(prepared, fitted, {"going": 0, "cpt": 0})
+    assert near.pareto_k < 0.7 < far.pareto_k
+    assert near.fit.curves.losses.query("run == 'going'")["step"].max() < 1400
+    assert near.fit.posterior.sizes["chain"] == 1
+    before, after = (fit.posterior["loss_at_reference"] for fit in (fitted, near.fit))
+    assert abs(float(before.mean() - after.mean())) < 2 * float(before.std())
+
+
+@pytest.fixture(scope="module")
+def compared(simulated: bc.Curves, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Compare the law of the curves with one whose shift may hardly be: wrong by construction."""
+    wrong = tmp_path_factory.mktemp("models") / "no-shift.toml"
+    text = bc.read_spec("cpt").text
+    start = text.index("[priors.shift_at_reference]")
+    end = text.index("[priors.", start + 1)
+    prior = 'distribution = "LogNormal"\nmedian = 1e-4\nsigma = 0.1\nunit = "loss"\nreason = "wrong"'
+    table = f"[priors.shift_at_reference]\n{prior}\n\n"
+    wrong.write_text(text[:start] + table + text[end:])
+    return compare(simulated, ["cpt", wrong], domains=["pt"], draws=100, tune=100)
+
+
+@pytest.mark.slow
+def test_a_law_that_is_wrong_by_construction_loses(compared: Comparison):
+    table = compared.table
+    right, wrong = table.to_dict("records")
+    assert (right["model"], wrong["model"]) == ("cpt", "no-shift")
+    assert wrong["elpd_diff"] < -10
+    assert wrong["weight"] < 0.3  # .22 seen: of two runs, no more can be told
+    assert right["weight"] + wrong["weight"] == pytest.approx(1)
+    assert right["wis"] < wrong["wis"] / 2
+    assert (right["elpd_diff"], right["dse"]) == (0, 0)
+    assert (table[["se", "mae_se", "wis_se", "cover90_se"]] >= 0).to_numpy().all()
+    assert set(compared.points["fold"]) == {"cpt", "going"}
+
+
+@pytest.mark.slow
+def test_the_table_can_be_read_again_for_its_weights_and_drawn(compared: Comparison, tmp_path: Path):
+    path = tmp_path / "compare.csv"
+    compared.table.to_csv(path, index=False)
+    assert bc.read_weights(path) == pytest.approx(compared.weights)
+    axes = bc.plot_comparison(compared).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label.split("\n")[0] for label in labels] == ["cpt", "no-shift"]
+    assert f"weight {compared.weights['cpt']:.2f}" in labels[0]
+
+
+def judged(model: str, fold: str) -> Judged:
+    points = pd.DataFrame({"model": [model], "fold": [fold], "run": [fold], "domain": ["pt"], "crps": [1.0]})
+    return Judged(points, points[["model", "fold"]], np.array([[0.0, 1.0]]))
+
+
+def test_an_interrupted_comparison_keeps_the_folds_that_all_laws_did():
+    done = [("f", "a"), ("f", "b"), ("g", "a")]
+    kept = put_together("run", {(fold, model): judged(model, fold) for fold, model in done}, 2)
+    assert kept.points[["model", "fold"]].to_numpy().tolist() == [["a", "f"], ["b", "f"]]
+    assert kept.distances["distance"].tolist() == [0.5] * 4
+    with pytest.raises(KeyboardInterrupt):
+        put_together("run", {("f", "a"): judged("a", "f"), ("g", "b"): judged("b", "g")}, 2)
+
+
+@pytest.mark.parametrize(
+    ("laws", "words"),
+    [
+        (["cpt", "cpt"], "'cpt' is given twice"),
+        ([], "no model is given"),
+        (["cpt", "cpd"], "unknown model 'cpd'"),
+        (["cpt", "annealing"], "pre-training alone"),
+        (["cpt", "d-cpt"], "d-cpt describes final losses, others whole curves"),
+    ],
+)
+def test_laws_that_cannot_be_compared_are_refused_before_any_is_fitted(
+    laws: list[str], words: str, simulated: bc.Curves
+):
+    with pytest.raises(BayesCptError, match=words):
+        compare(simulated, laws)
+    with pytest.raises(BayesCptError, match=words):
+        bc.fit_average(simulated, laws)
+
+
+def test_the_same_model_is_found_under_a_path():
+    with pytest.raises(DataError, match="given twice"):
+        check_models(["cpt", Path("models/cpt.toml").stem])
+
+
+def test_scores_are_means_over_folds_with_their_errors():
+    """Two folds: the error of a mean of two numbers that differ by d is d / 2, of their sum d."""
+    b, a = comparison_of({"a": (1.0, 5.0), "b": (2.0, 2.0)}, folds=2).table.to_dict("records")
+    assert (b["model"], a["model"]) == ("b", "a")
+    assert [a["mae"], a["mae_se"], a["wis_se"]] == pytest.approx([3, 2, 2])
+    assert [b["elpd"], b["se"], b["mae_se"]] == pytest.approx([-8, 0, 0])
+    assert [a["elpd_diff"], a["dse"]] == pytest.approx([-18, 24])  # 3 and -21 behind
+    assert [b["elpd_diff"], b["dse"]] == [0, 0]
+    assert (a["converged"], a["done"], a["folds"]) == (2, 2, 2)
