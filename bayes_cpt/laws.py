@@ -204,9 +204,7 @@ def _open(terms: Callable[..., Terms]) -> Callable[..., Terms]:
     return open_terms
 
 
-def _base(
-    loss_at_reference: Array, decline_over_decade: Array, alpha: Array, forward_area: Array
-) -> dict[str, Array]:
+def _base(loss_at_reference: Array, decline_over_decade: Array, alpha: Array, forward_area: Array) -> dict[str, Array]:
     reducible = decline_over_decade / np.expm1(alpha * np.log(10))
     return {"L0": loss_at_reference - reducible, "A": reducible * forward_area**alpha, "alpha": alpha}
 
