@@ -236,8 +236,11 @@ def transfer_run(curves: Curves, run: str) -> str | None:
 
 
 def measured_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
-    """Return measured losses by (run, step, domain); at step 0 under the run and step that the checkpoint is of."""
-    losses = curves.losses
+    """Return measured losses by (run, step, domain); at step 0 under the run and step that the checkpoint is of.
+
+    Where a checkpoint was measured both as its run's own step and as step 0 of others, the first counts.
+    """
+    losses = curves.losses.sort_values("step", ascending=False, kind="stable")
     rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
     found: dict[tuple[str | None, int, str], float] = {}
     for run, step, domain, loss in rows:

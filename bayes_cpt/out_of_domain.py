@@ -167,7 +167,7 @@ def changes(curves: Curves, design: Design, domain: str) -> Changes:
     ahead = rows.assign(lineage=rows["run"].map({run: transfer_run(curves, run) for run in curves.links}))
     ahead = ahead[ahead["lineage"].notna()]
     levels = _beside(ahead, curves.losses)
-    levels = levels[levels["lineage"].map(lambda run: origins[run] is not None)]
+    levels = levels[levels["lineage"].isin([run for run, start in origins.items() if start is not None])]
     starts = np.array([origins[str(run)] for run in levels["lineage"]]).reshape(-1, len(BASIS) + 1)
     return Changes(
         nodes=design.nodes(levels) if len(levels) else np.empty(0, np.int64),
