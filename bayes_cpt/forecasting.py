@@ -269,8 +269,13 @@ def _with_out_of_domain(
     losses, starts = [curve.loss], [curve.transfer_loss]
     for way in combined:
         start = start_of(everyone, lineage, way.known)
-        fresh = {name: _fresh(way.parameters[SCALE], seed, f"{name} {lineage} {way.domain}") for name in COEFFICIENTS}
-        own = departed(way, lineage, fresh) if "discrepancy" in include else way.parameters
+        own = way.parameters
+        if "discrepancy" in include and SCALE in own:
+            own = departed(
+                way,
+                lineage,
+                {name: _fresh(own[SCALE], seed, f"{name} {lineage} {way.domain}") for name in COEFFICIENTS},
+            )
         path = start[-1] + combination(own, both - start[:-1, None])
         spread = np.sqrt(variance(own, relative_learning_rate)) * ("noise" in include)
         losses.append((path[:, :-1] + _fresh(spread, seed, f"noise {curve.run} {way.domain}"))[:, None])

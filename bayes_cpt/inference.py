@@ -202,7 +202,8 @@ def fit_prepared(
     )
     models = domain_models(spec, observations)
     posterior = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)
-    tree["posterior"] = _with_departures(posterior, observations, seed) if observations.out_of_domain else posterior
+    departing = observations.out_of_domain and SCALE in posterior
+    tree["posterior"] = _with_departures(posterior, observations, seed) if departing else posterior
     tree["observed_data"] = _observed(observations)
     tree["constant_data"] = _constant(observations)
     converged, verdict = diagnose(tree)

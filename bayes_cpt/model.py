@@ -147,7 +147,7 @@ def _combinations(spec: Spec, observations: Observations) -> None:
     sampled = {
         name: _variable(name, prior, observations, "out_of_domain", names) for name, prior in spec.out_of_domain.items()
     }
-    scaled = spec.out_of_domain[SCALE].in_likelihood
+    scaled = SCALE in sampled and spec.out_of_domain[SCALE].in_likelihood
     for index, (domain, found) in enumerate(observations.out_of_domain.items()):
         parameters = {name: values[index] for name, values in sampled.items()}
         _combination(domain, found, observations, parameters, with_departures=scaled)
@@ -167,7 +167,7 @@ def _combination(
         f"loss_{domain}",
         combination(parameters, spread_over(found.nodes, found.basis, len(rate))),
         variance(parameters, rate),
-        pt.as_tensor(columns if with_departures else columns[:0]) * parameters[SCALE],
+        pt.as_tensor(columns) * parameters[SCALE] if with_departures else pt.as_tensor(columns[:0]),
         pm.Data(_measured(domain), measured_nodes(observations)[_measured(domain)]),
         logp=marginal_log_likelihood,
         signature="(n),(n),(k,n),(n)->(n)",

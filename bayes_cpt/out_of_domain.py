@@ -25,8 +25,10 @@ NOISE = ("out_of_domain_noise_floor", "out_of_domain_noise_learning_rate")
 SCALE = "k_scale"
 DEPARTURES = "effect_k"
 """Name in a posterior of the departures found on the fitted runs."""
-PARAMETERS = (*COEFFICIENTS, *NOISE, SCALE)
+REQUIRED = (*COEFFICIENTS, *NOISE)
 """What a model file needs priors for, to describe out-of-domain sets."""
+PARAMETERS = (*REQUIRED, SCALE)
+"""What it may have priors for: without the scale, runs do not depart from the coefficients."""
 
 
 class Checkpoints(NamedTuple):

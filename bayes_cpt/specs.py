@@ -6,7 +6,7 @@ make priors scale with the data at hand: a ``loss`` is in units of the domain's 
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
 A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
 ``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
-The parameters of out-of-domain sets (``bayes_cpt.out_of_domain.PARAMETERS``) have priors together or not at all.
+The parameters of out-of-domain sets (``bayes_cpt.out_of_domain.PARAMETERS``) have priors together or not at all, but for the scale of departures.
 """
 
 import math
@@ -173,7 +173,7 @@ def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
     required, optional = required_parameters(law), _optional_parameters(law)
     combined = out_of_domain.PARAMETERS if law.has_shift else ()
     if set(combined) & set(tables):
-        required = (*required, *combined)
+        required = (*required, *out_of_domain.REQUIRED)
     known = dict.fromkeys((*required, *optional, *combined))
     faults = [f"[priors.{name}] is missing: law {law.name!r} needs it" for name in required if name not in tables]
     faults += [

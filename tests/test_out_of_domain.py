@@ -23,6 +23,7 @@ from bayes_cpt.model import build, measured_nodes
 from bayes_cpt.observations import observe
 from bayes_cpt.out_of_domain import (
     PARAMETERS,
+    REQUIRED,
     Changes,
     checkpoints,
     combination,
@@ -68,8 +69,11 @@ def everything() -> bc.Curves:
     }
     runs = pd.DataFrame({"run": list(schedules), "phase": ["pt", "cpt", "cpt", "cpt"]})
     is_cpt = runs["phase"] == "cpt"
-    runs = runs.assign(parent=np.where(is_cpt, "pt", None), parent_step=np.where(is_cpt, 3000, None))
-    runs = runs.assign(replay=np.where(is_cpt, 0.0, None))
+    runs = runs.assign(
+        parent=["pt" if here else None for here in is_cpt],
+        parent_step=[3000 if here else None for here in is_cpt],
+        replay=[0.0 if here else None for here in is_cpt],
+    )
     planned = bc.curves_from_frames(runs, pd.concat([scheduled(*item) for item in schedules.items()]))
     measured = simulate(planned, "cpt", KNOWLEDGE_PILE, memory=100.0, noise=NOISE, every=100, seed=1)
     return with_set(measured, **TRUE)
@@ -312,7 +316,7 @@ def test_without_any_point_before_it_a_typical_checkpoint_counts(known: bc.Curve
         known.runs.assign(parent=None, parent_step=None).loc[["cpt"]], known.lr[known.lr["run"] == "cpt"]
     )
     assert origin(unrelated, "cpt", found) is None
-    np.testing.assert_allclose(start_of(unrelated, "cpt", found), origin(known, "cpt", found))
+    np.testing.assert_allclose(start_of(unrelated, "cpt", found), start_of(known, "cpt", found))
     assert np.isnan(start_of(known, None, found)).all()
 
 
@@ -371,6 +375,14 @@ def test_a_model_without_priors_for_them_says_so(known: bc.Curves):
     with pytest.raises(SpecError, match=r"'mine' has no priors for out-of-domain sets \(doc\).*k_pt.*--domains"):
         build(bare, observe(known, spec.law))
     build(bare, observe(known, spec.law, ["pt", "cpt"]))
+
+
+def test_without_a_scale_runs_do_not_depart_from_the_coefficients(known: bc.Curves):
+    spec = parse_spec("mine", read_spec("cpt").text.split("[priors.k_scale]")[0])
+    model = build(spec, observe(known, spec.law))
+    assert "k_pt" in model.named_vars
+    assert "k_scale" not in model.named_vars
+    assert set(spec.out_of_domain) == set(REQUIRED)
 
 
 @pytest.mark.parametrize(
