@@ -6,7 +6,8 @@ make priors scale with the data at hand: a ``loss`` is in units of the domain's 
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
 A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
 ``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
-The parameters of out-of-domain sets (``bayes_cpt.out_of_domain.PARAMETERS``) have priors together or not at all, but for the scale of departures.
+The parameters of out-of-domain sets (``bayes_cpt.out_of_domain.PARAMETERS``) have priors together or not at all, but
+for ``k_scale``, by which runs depart from the coefficients.
 """
 
 import math
