@@ -46,6 +46,16 @@ class Average:
         return self.fits[0].domains
 
     @property
+    def out_of_domain(self) -> tuple[str, ...]:
+        """The fitted out-of-domain sets."""
+        return self.fits[0].out_of_domain
+
+    @property
+    def every_domain(self) -> tuple[str, ...]:
+        """All that is forecast."""
+        return self.fits[0].every_domain
+
+    @property
     def converged(self) -> bool:
         """Whether the draws of every law that counts can be trusted."""
         return all(fit.converged for fit in self._counting)
@@ -78,7 +88,7 @@ def average(fits: Sequence[Fit], weights: Mapping[str, float] | Sequence[float] 
     """
     names = [fit.spec.name for fit in fits]
     check_models(names)
-    if len({str(fit.tree.attrs["data_digest"]) for fit in fits}) > 1 or len({fit.domains for fit in fits}) > 1:
+    if len({str(fit.tree.attrs["data_digest"]) for fit in fits}) > 1 or len({fit.every_domain for fit in fits}) > 1:
         raise DataError("fits of different curves or domains cannot be averaged: fit each law to the same data")
     if weights is not None and not isinstance(weights, Mapping):
         if len(weights) != len(names):

@@ -287,6 +287,11 @@ def _told(fitted: "bc.Fit", held: str) -> str:
     parts = [bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string()]
     if aside := int(fitted.tree.attrs["set_aside"]):
         parts.append(f"{aside} points within the PT warm-up were set aside: the law does not describe them")
+    if aside := int(fitted.tree.attrs["out_of_domain_set_aside"]):
+        parts.append(
+            f"{aside} points of {', '.join(fitted.out_of_domain)} were set aside: pt or cpt was not measured at their "
+            "steps, or nothing was at their checkpoint"
+        )
     return "\n".join([*parts, _what_was_learnt(fitted), held])
 
 
@@ -324,7 +329,7 @@ def _overview(curves: "bc.Curves") -> str:
 def _asked(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "pd.DataFrame":
     """Read the points asked for; what cannot be forecast is left out, and said."""
     points = bc.read_points(path)
-    for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.domains))):
+    for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.every_domain))):
         foreign = ~points[column].isin(known)
         if foreign.any():
             names = ", ".join(sorted(points.loc[foreign, column].unique()))
@@ -334,6 +339,16 @@ def _asked(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "
                 file=sys.stderr,
             )
         points = points[~foreign]
+    in_pretraining = points["run"].map(planned.runs["phase"]) == "pt"
+    beyond = points["domain"].isin(fitted.out_of_domain) & in_pretraining
+    if beyond.any():
+        names = ", ".join(sorted(points.loc[beyond, "domain"].unique()))
+        print(
+            f"warning: {path}: {int(beyond.sum())} rows left out, since {names} is forecast in continual pre-training "
+            "alone",
+            file=sys.stderr,
+        )
+    points = points[~beyond]
     if points.empty:
         raise BayesCptError(f"{path}: no row has a run of the plan and a domain of the fit")
     return points

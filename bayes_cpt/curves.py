@@ -37,9 +37,11 @@ __all__ = [
     "end_step",
     "learning_rates",
     "lineage",
+    "measured_losses",
     "merge",
     "read_curves",
     "select",
+    "transfer_run",
     "write_curves",
 ]
 
@@ -243,6 +245,25 @@ def lineage(curves: Curves, run: str, batch_tokens: float = np.nan) -> list[Segm
 def _tokens(link: Link, batch_tokens: float) -> float:
     ratio = link.batch_tokens / batch_tokens
     return ratio if np.isfinite(ratio) else 1.0
+
+
+def transfer_run(curves: Curves, run: str) -> str | None:
+    """Return the CPT run of a lineage that starts at the transfer point; None in pre-training."""
+    return next((name for name in [*ancestors(curves, run), run] if curves.links[name].phase == "cpt"), None)
+
+
+def measured_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
+    """Return measured losses by (run, step, domain); at step 0 under the run and step that the checkpoint is of.
+
+    Where a checkpoint was measured both as its run's own step and as step 0 of others, the first counts.
+    """
+    losses = curves.losses.sort_values("step", ascending=False, kind="stable")
+    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
+    found: dict[tuple[str | None, int, str], float] = {}
+    for run, step, domain, loss in rows:
+        link = curves.links[run]
+        found.setdefault((link.parent, link.parent_step, domain) if step == 0 else (run, step, domain), float(loss))
+    return found
 
 
 # Choosing -----------------------------------------------------------------------------------------------------------

@@ -16,11 +16,23 @@ from threadpoolctl import threadpool_limits
 
 from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.averaging import Average
-from bayes_cpt.curves import Curves, end_step, learning_rates
+from bayes_cpt.curves import Curves, end_step, learning_rates, transfer_run
 from bayes_cpt.errors import DataError
 from bayes_cpt.identification import beyond_data
 from bayes_cpt.inference import Fit, parameters_of, with_draws
 from bayes_cpt.observations import check_runs
+from bayes_cpt.out_of_domain import (
+    BASIS,
+    COEFFICIENTS,
+    DEPARTURES,
+    SCALE,
+    Combination,
+    checkpoints,
+    combination,
+    departed,
+    start_of,
+    variance,
+)
 from bayes_cpt.paths import batch, effects_on, past, paths
 from bayes_cpt.plans import Plan, family, resolve
 from bayes_cpt.score import LEVELS
@@ -77,8 +89,9 @@ def forecast(
     Returns
     -------
     Dataset
-        ``loss`` (chain, draw, run, domain, step), nats, NaN beyond the end of a run: draws of a measured validation
-        loss. ``transfer_loss`` (chain, draw, run, domain): the noise-free loss at the transfer point.
+        ``loss`` (chain, draw, run, domain, step), nats: draws of a measured validation loss, NaN beyond the end of a
+        run and, on out-of-domain sets, in pre-training. ``transfer_loss`` (chain, draw, run, domain): the
+        noise-free loss at the transfer point.
         ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak, end_step, parent, and ``extrapolates``: in
         what the run lies outside the range of the measured ones, empty if in nothing.
 
@@ -128,7 +141,8 @@ def _thinned(fit: Fit, draws: int) -> Fit:
 def table(draws: xr.Dataset) -> pd.DataFrame:
     """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss.
 
-    A last column, ``extrapolates``, says in what a run lies outside the range of the measured ones.
+    A last column, ``extrapolates``, says in what a run lies outside the range of the measured ones. Pre-training runs
+    have no rows of out-of-domain sets.
     """
     steps, domains = draws["step"].to_numpy(), draws["domain"].to_numpy()
     losses = draws["loss"].transpose("run", "domain", "step", "chain", "draw").to_numpy()
@@ -138,7 +152,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
         # sorted first, the quantiles are found in half the time
         ordered = np.sort(values[:, kept].reshape(len(domains), kept.sum(), -1), axis=-1)
         quantiles = np.quantile(ordered, list(LEVELS.values()), axis=-1).reshape(len(LEVELS), -1)
-        return pd.DataFrame(
+        rows = pd.DataFrame(
             {
                 "run": run,
                 "domain": np.repeat(domains, kept.sum()),
@@ -148,6 +162,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
                 "extrapolates": extrapolates,
             }
         )
+        return rows[rows["mean"].notna()]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return pd.concat(
@@ -212,10 +227,11 @@ def _curves(
     fit: Fit, planned: Curves, wanted: Mapping[str, IntArray], include: Sequence[Part], seed: int
 ) -> list[Curve]:
     seen = past(fit, planned)
-    checkpoints = seen.checkpoints if "discrepancy" in include else {}
+    levels = seen.checkpoints if "discrepancy" in include else {}
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
+    combined = _combinations(fit, include)
 
     def of_batch(runs: list[str]) -> list[Curve]:
         together = batch(fit, seen.curves, {run: wanted[run] for run in runs})
@@ -224,19 +240,73 @@ def _curves(
         for domain, model in fit.models.items():
             fresh = partial(_fresh_effect, parameters[domain], seed, domain)
             effects = effects_on(fit, together.static, domain, seen.effects, fresh) if "discrepancy" in include else {}
-            for index, path in enumerate(paths(model, together, parameters[domain], effects, checkpoints)):
+            for index, path in enumerate(paths(model, together, parameters[domain], effects, levels)):
                 spread = np.sqrt(path.noise_variance) * ("noise" in include)
                 loss[index].append(path.loss + _fresh(spread, seed, f"noise {runs[index]} {domain}"))
                 without_cpt = together.checkpoints[index] is None
                 transfer[index].append(np.full_like(path.at_start, np.nan) if without_cpt else path.at_start)
-        return [
+        curves = [
             Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
             for index, run in enumerate(runs)
+        ]
+        rates = [together.static.features["relative_learning_rate"][nodes] for nodes in together.nodes]
+        return [
+            _with_out_of_domain(curve, fit.domains, combined, seen.curves, rate, include=include, seed=seed)
+            for curve, rate in zip(curves, rates, strict=True)
         ]
 
     # NumPy works outside Python's lock; the threads of its linear algebra would only get in the way of these
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         return [curve for curves in pool.map(of_batch, _batches(wanted)) for curve in curves]
+
+
+def _with_out_of_domain(
+    curve: Curve,
+    domains: Sequence[str],
+    combined: Sequence[Combination],
+    everyone: Curves,
+    relative_learning_rate: FloatArray,
+    *,
+    include: Sequence[Part],
+    seed: int,
+) -> Curve:
+    """Add the out-of-domain sets to a curve: combinations of its own draws on pt and cpt."""
+    if not combined:
+        return curve
+    lineage = transfer_run(everyone, curve.run)
+    basis = [domains.index(name) for name in BASIS]
+    both = np.concatenate([curve.loss[:, basis], curve.transfer_loss[:, basis, None]], axis=-1)
+    losses, starts = [curve.loss], [curve.transfer_loss]
+    for way in combined:
+        start = start_of(everyone, lineage, way.known)
+        own = way.parameters
+        if "discrepancy" in include and SCALE in own:
+            own = departed(
+                way,
+                lineage,
+                {name: _fresh(own[SCALE], seed, f"{name} {lineage} {way.domain}") for name in COEFFICIENTS},
+            )
+        path = start[-1] + combination(own, both - start[:-1, None])
+        spread = np.sqrt(variance(own, relative_learning_rate)) * ("noise" in include)
+        losses.append((path[:, :-1] + _fresh(spread, seed, f"noise {curve.run} {way.domain}"))[:, None])
+        starts.append(path[:, -1:])
+    return curve._replace(loss=np.concatenate(losses, axis=1), transfer_loss=np.concatenate(starts, axis=1))
+
+
+def _combinations(fit: Fit, include: Sequence[Part]) -> list[Combination]:
+    combined = []
+    for domain in fit.out_of_domain:
+        parameters = parameters_of(fit.posterior, domain, "out_of_domain")
+        found = {}
+        if DEPARTURES in fit.posterior:  # not in draws of the prior
+            values = (
+                fit.posterior[DEPARTURES].sel(out_of_domain=domain).transpose("k_run", "coefficient", "chain", "draw")
+            )
+            for run, by_coefficient in zip(values["k_run"].to_numpy().tolist(), values.to_numpy(), strict=True):
+                found[run] = dict(zip(COEFFICIENTS, by_coefficient.reshape(len(COEFFICIENTS), -1), strict=True))
+        parameters = parameters if "parameters" in include else _averaged(parameters)
+        combined.append(Combination(domain, parameters, found, checkpoints(fit.curves, domain)))
+    return combined
 
 
 def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
@@ -271,7 +341,7 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
     posterior = fit.posterior
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     steps = np.unique(np.concatenate([curve.steps for curve in curves]))
-    loss = np.empty((shape[0] * shape[1], len(curves), len(fit.domains), len(steps)))
+    loss = np.empty((shape[0] * shape[1], len(curves), len(fit.every_domain), len(steps)))
     rates = np.full((len(curves), len(steps)), np.nan)
     for index, curve in enumerate(curves):
         places = np.searchsorted(steps, curve.steps)
@@ -293,7 +363,7 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
             "chain": posterior["chain"],
             "draw": posterior["draw"],
             "run": names,
-            "domain": list(fit.domains),
+            "domain": list(fit.every_domain),
             "step": steps,
             "replay": ("run", runs["replay"].to_numpy(float)),
             "peak": ("run", [learning_rates(planned, run).max() for run in names]),

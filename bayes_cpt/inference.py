@@ -23,6 +23,16 @@ from bayes_cpt.laws import Reference
 from bayes_cpt.likelihood import Model, effect_columns, effects_given_losses, evaluate
 from bayes_cpt.model import build, domain_models, measured_nodes
 from bayes_cpt.observations import Observations, observe
+from bayes_cpt.out_of_domain import (
+    COEFFICIENTS,
+    DEPARTURES,
+    SCALE,
+    Changes,
+    combination,
+    departure_columns,
+    departures_by_lineage,
+    variance,
+)
 from bayes_cpt.sampling import Density, compile_density, sample_posterior
 from bayes_cpt.specs import DEFAULT_MODEL, Spec, parse_spec, read_spec
 
@@ -63,8 +73,19 @@ class Fit:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The fitted domains."""
+        """The fitted domains that the law describes."""
         return tuple(self.models)
+
+    @property
+    def out_of_domain(self) -> tuple[str, ...]:
+        """The fitted out-of-domain sets."""
+        posterior = self.tree["posterior"]
+        return tuple(posterior["out_of_domain"].to_numpy().tolist()) if "out_of_domain" in posterior.coords else ()
+
+    @property
+    def every_domain(self) -> tuple[str, ...]:
+        """All fitted domains: the law's, then the out-of-domain sets."""
+        return (*self.domains, *self.out_of_domain)
 
     @property
     def converged(self) -> bool:
@@ -122,7 +143,8 @@ def fit(
     law
         Name of a shipped model, or path of a model file.
     domains
-        By default ``pt`` and ``cpt``, where measured.
+        By default all that were measured: ``pt`` and ``cpt`` by the law; others, in continual pre-training, as a
+        combination of the two.
     draws, tune, chains
         Of the sampler, a chain.
     seed
@@ -146,7 +168,7 @@ def prepare(curves: Curves, law: str | Path = DEFAULT_MODEL, *, domains: Sequenc
     spec = read_spec(law)
     observations = observe(curves, spec.law, domains)
     model = build(spec, observations)
-    chosen = select(curves, domains=observations.domains)
+    chosen = select(curves, domains=observations.every_domain)
     return Prepared(spec, chosen, observations, model, compile_density(model))
 
 
@@ -200,7 +222,9 @@ def with_data(prepared: Prepared, left_out: Mapping[str, int], drawn: xr.DataTre
     curves = _curves_without(prepared.curves, left_out)
     models = domain_models(spec, observations)
     tree, seed = drawn.copy(), int(drawn.attrs["seed"])
-    tree["posterior"] = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)
+    posterior = _with_effects(tree["posterior"].to_dataset(), models, observations, seed)
+    departing = observations.out_of_domain and SCALE in posterior
+    tree["posterior"] = _with_departures(posterior, observations, seed) if departing else posterior
     tree["observed_data"] = _observed(observations)
     tree["constant_data"] = _constant(observations)
     tree.attrs = {
@@ -214,6 +238,7 @@ def with_data(prepared: Prepared, left_out: Mapping[str, int], drawn: xr.DataTre
         "data_digest": digest(curves),
         "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "pymc", "nutpie", "arviz", "jax")}),
         "set_aside": len(observations.set_aside),
+        "out_of_domain_set_aside": sum(found.set_aside for found in observations.out_of_domain.values()),
     }
     return Fit(tree, spec, curves, models)
 
@@ -227,6 +252,7 @@ def without(observations: Observations, left_out: Mapping[str, int]) -> Observat
         observations,
         nodes={domain: nodes[kept[nodes]] for domain, nodes in observations.nodes.items()},
         losses={domain: losses[kept[observations.nodes[domain]]] for domain, losses in observations.losses.items()},
+        out_of_domain={domain: found.part(kept[found.nodes]) for domain, found in observations.out_of_domain.items()},
     )
 
 
@@ -274,9 +300,9 @@ def _summary(tree: xr.DataTree, **options: Any) -> pd.DataFrame:
     return pd.DataFrame(az.summary(tree, var_names=varying, **options))
 
 
-def parameters_of(posterior: xr.Dataset, domain: str) -> dict[str, FloatArray]:
+def parameters_of(posterior: xr.Dataset, domain: str, dimension: str = "domain") -> dict[str, FloatArray]:
     """Return one domain's parameters, (draws,) each, chains one after the other."""
-    chosen = posterior.sel(domain=domain)
+    chosen = posterior.sel({dimension: domain})
     names = [name for name, values in chosen.data_vars.items() if values.dims == ("chain", "draw")]
     return {str(name): chosen[name].to_numpy().ravel() for name in names}
 
@@ -329,15 +355,49 @@ def _effects(
     )
 
 
+def _with_departures(posterior: xr.Dataset, observations: Observations, seed: int) -> xr.Dataset:
+    """Add draws of the fitted runs' departures from the coefficients of out-of-domain sets, given their losses."""
+    random = np.random.default_rng([seed, 2])
+    rate = observations.design.features["relative_learning_rate"]
+    drawn = []
+    for domain, found in observations.out_of_domain.items():
+        own = parameters_of(posterior, domain, "out_of_domain")
+        pieces = [_departures(found, piece, rate[found.nodes], random) for piece in in_chunks(own)]
+        drawn.append(departures_by_lineage(np.concatenate(pieces)))
+    lineages = next(iter(observations.out_of_domain.values())).lineages
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(drawn), len(lineages), len(COEFFICIENTS))
+    values = np.stack(drawn, axis=1).reshape(shape)
+    dimensions = ("chain", "draw", "out_of_domain", "k_run", "coefficient")
+    return posterior.assign({DEPARTURES: (dimensions, values)}).assign_coords(
+        k_run=list(lineages), coefficient=list(COEFFICIENTS)
+    )
+
+
+def _departures(
+    found: Changes, parameters: Mapping[str, FloatArray], rate: FloatArray, random: np.random.Generator
+) -> FloatArray:
+    effects = effects_given_losses(
+        {SCALE: departure_columns(found)},
+        {SCALE: parameters[SCALE]},
+        variance(parameters, rate),
+        found.loss - found.level - combination(parameters, found.basis),
+        random,
+    )
+    return effects[SCALE]
+
+
 def _observed(observations: Observations) -> xr.Dataset:
-    return xr.Dataset({f"loss_{domain}": (f"point_{domain}", losses) for domain, losses in observations.losses.items()})
+    combined = {domain: found.loss for domain, found in observations.out_of_domain.items()}
+    losses = {**observations.losses, **combined}
+    return xr.Dataset({f"loss_{domain}": (f"point_{domain}", values) for domain, values in losses.items()})
 
 
 def _constant(observations: Observations) -> xr.Dataset:
     """Return run and step of every measured point."""
     runs, static = np.array(observations.design.runs), observations.design
     columns = {}
-    for domain, nodes in observations.nodes.items():
+    combined = {domain: found.nodes for domain, found in observations.out_of_domain.items()}
+    for domain, nodes in {**observations.nodes, **combined}.items():
         columns[f"run_{domain}"] = (f"point_{domain}", runs[static.run[nodes]])
         columns[f"step_{domain}"] = (f"point_{domain}", static.step[nodes])
     return xr.Dataset(columns)

@@ -1,6 +1,6 @@
 """From a model file and observations to a PyMC model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pymc as pm
@@ -9,10 +9,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayes_cpt.areas import FloatArray
 from bayes_cpt.discrepancy import Seen
+from bayes_cpt.errors import SpecError
 from bayes_cpt.gaussian import marginal_log_likelihood
 from bayes_cpt.laws import Array
 from bayes_cpt.likelihood import Model, coefficients, effect_columns, evaluate
 from bayes_cpt.observations import Observations
+from bayes_cpt.out_of_domain import PARAMETERS, SCALE, Changes, combination, departure_columns, spread_over, variance
 from bayes_cpt.specs import FAMILIES, Prior, Spec
 
 
@@ -45,10 +47,18 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
 
     Parameters carry the dimension ``domain``, but for those of the checkpoint. The law's own coefficients are
     deterministics. The discrepancy's effects are integrated out: `bayes_cpt.inference` draws them afterwards.
+    Parameters of out-of-domain sets, where there are any, carry the dimension ``out_of_domain``.
+
+    Raises
+    ------
+    SpecError
+        If there are out-of-domain sets and the model has no priors for them.
     """
-    with pm.Model(coords={"domain": list(observations.domains)}) as model:
+    with pm.Model(coords=_coordinates(spec, observations)) as model:
         sampled = {
-            name: _variable(name, prior, observations, common=name in spec.law.checkpoint_parameters)
+            name: _common(name, prior, observations)
+            if name in spec.law.checkpoint_parameters
+            else _variable(name, prior, observations, "domain", observations.domains)
             for name, prior in spec.priors.items()
         }
         own: dict[str, list[TensorVariable]] = {}
@@ -59,37 +69,55 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
             _likelihood(fixed._replace(components=spec.fitted_components), observations, parameters)
         for name in (name for name in own if name not in sampled):  # in order, not as a set: draws hang on it
             pm.Deterministic(name, pt.stack(own[name]), dims="domain")
+        if observations.out_of_domain:
+            _combinations(spec, observations)
     return model
+
+
+def _coordinates(spec: Spec, observations: Observations) -> dict[str, list[str]]:
+    out_of_domain = list(observations.out_of_domain)
+    if out_of_domain and not spec.out_of_domain:
+        raise SpecError(
+            f"model {spec.name!r} has no priors for out-of-domain sets ({', '.join(out_of_domain)}): add [priors.NAME] "
+            f"of {', '.join(PARAMETERS)}, as in models/cpt.toml, or fit pt and cpt alone with --domains"
+        )
+    return {"domain": list(observations.domains)} | ({"out_of_domain": out_of_domain} if out_of_domain else {})
 
 
 def measured_nodes(observations: Observations) -> dict[str, FloatArray]:
     """Return, by the name of the model's data, 1 at each node that counts as measured and 0 elsewhere."""
-    found = {}
-    for domain, nodes in observations.nodes.items():
-        found[_measured(domain)] = np.zeros(len(observations.design.run))
-        found[_measured(domain)][nodes] = 1.0
-    return found
+    combined = {domain: found.nodes for domain, found in observations.out_of_domain.items()}
+    return {
+        _measured(domain): spread_over(nodes, np.ones(len(nodes)), len(observations.design.run))
+        for domain, nodes in {**observations.nodes, **combined}.items()
+    }
 
 
 def _measured(domain: str) -> str:
     return f"measured_{domain}"
 
 
-def _variable(name: str, prior: Prior, observations: Observations, *, common: bool) -> TensorVariable:
+def _common(name: str, prior: Prior, observations: Observations) -> TensorVariable:
+    """Add a parameter that all domains share; its scale is the first one's, as steps and areas are the same for all."""
+    arguments = {key: values[0] for key, values in _arguments(prior, observations, observations.domains[:1]).items()}
+    return getattr(pm, prior.family)(name, **arguments)
+
+
+def _variable(
+    name: str, prior: Prior, observations: Observations, dimension: str, domains: Sequence[str]
+) -> TensorVariable:
+    return getattr(pm, prior.family)(name, **_arguments(prior, observations, domains), dims=dimension)
+
+
+def _arguments(prior: Prior, observations: Observations, domains: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the arguments of a prior as PyMC takes them, (domains,) each."""
     family = FAMILIES[prior.family]
-    # what is common to the domains takes the first one's scale: units of steps and areas are the same for all
-    domains = observations.domains[:1] if common else observations.domains
-    scales = [observations.scales[prior.unit][domain] for domain in domains]
-
-    def argument(key: str) -> np.ndarray:
-        values = np.array([prior.argument(key, domain) for domain in domains])
-        scaled = values * scales if key in family.scaled else values
-        return scaled[0] if common else scaled
-
-    arguments = {key: argument(key) for key in family.arguments}
+    scales = np.array([observations.scales[prior.unit][domain] for domain in domains])
+    values = {key: np.array([prior.argument(key, domain) for domain in domains]) for key in family.arguments}
+    arguments = {key: value * scales if key in family.scaled else value for key, value in values.items()}
     if prior.family == "LogNormal":
         arguments["mu"] = np.log(arguments.pop("median"))
-    return getattr(pm, prior.family)(name, **arguments, dims=None if common else "domain")
+    return arguments
 
 
 def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[str, TensorVariable]) -> None:
@@ -100,8 +128,7 @@ def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[st
     static = observations.design
     evaluation = evaluate(fixed, static, parameters)
     measured = measured_nodes(observations)[_measured(fixed.domain)]
-    losses = np.zeros(len(static.run))
-    losses[observations.nodes[fixed.domain]] = observations.losses[fixed.domain]
+    losses = spread_over(observations.nodes[fixed.domain], observations.losses[fixed.domain], len(static.run))
     pm.CustomDist(
         f"loss_{fixed.domain}",
         evaluation.law,
@@ -119,3 +146,37 @@ def _scaled_columns(
 ) -> TensorVariable:
     parts = [pt.as_tensor(values) * parameters[f"{name}_scale"] for name, values in columns.items()]
     return pt.as_tensor(pt.concatenate(parts, axis=0) if parts else np.zeros((0, count)))
+
+
+def _combinations(spec: Spec, observations: Observations) -> None:
+    """Add the out-of-domain sets: their losses given the measured ones of pt and cpt."""
+    names = tuple(observations.out_of_domain)
+    sampled = {
+        name: _variable(name, prior, observations, "out_of_domain", names) for name, prior in spec.out_of_domain.items()
+    }
+    scaled = SCALE in sampled and spec.out_of_domain[SCALE].in_likelihood
+    for index, (domain, found) in enumerate(observations.out_of_domain.items()):
+        parameters = {name: values[index] for name, values in sampled.items()}
+        _combination(domain, found, observations, parameters, with_departures=scaled)
+
+
+def _combination(
+    domain: str,
+    found: Changes,
+    observations: Observations,
+    parameters: Mapping[str, TensorVariable],
+    *,
+    with_departures: bool,
+) -> None:
+    rate = observations.design.features["relative_learning_rate"]
+    columns = spread_over(found.nodes, departure_columns(found), len(rate))
+    pm.CustomDist(
+        f"loss_{domain}",
+        combination(parameters, spread_over(found.nodes, found.basis, len(rate))),
+        variance(parameters, rate),
+        pt.as_tensor(columns) * parameters[SCALE] if with_departures else pt.as_tensor(columns[:0]),
+        pm.Data(_measured(domain), measured_nodes(observations)[_measured(domain)]),
+        logp=marginal_log_likelihood,
+        signature="(n),(n),(k,n),(n)->(n)",
+        observed=pm.Data(f"observed_{domain}", spread_over(found.nodes, found.loss - found.level, len(rate))),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from bayes_cpt.curves import MINIMUM_POINTS, Curves, end_step, learning_rates, l
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design, warmup_steps
 from bayes_cpt.laws import SHIFT_SIGN, Law, Reference
+from bayes_cpt.out_of_domain import BASIS, Changes, changes
 
 MINIMUM_RUNS = 2
 """Finished runs that a law of final losses asks for."""
@@ -36,6 +38,8 @@ class Observations:
         By unit of ``bayes_cpt.specs.UNITS``, by domain.
     set_aside
         Points within the PT warm-up, which the law does not describe: columns run, step, domain, loss.
+    out_of_domain
+        By out-of-domain set, its measured losses as changes beside those of pt and cpt.
     """
 
     domains: tuple[str, ...]
@@ -45,6 +49,12 @@ class Observations:
     references: Mapping[str, Reference]
     scales: Mapping[str, Mapping[str, float]]
     set_aside: pd.DataFrame
+    out_of_domain: Mapping[str, Changes] = MappingProxyType({})
+
+    @property
+    def every_domain(self) -> tuple[str, ...]:
+        """The law's domains, then the out-of-domain sets."""
+        return (*self.domains, *self.out_of_domain)
 
 
 def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> Observations:
@@ -57,14 +67,15 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     law
         The law to be fitted.
     domains
-        Those to fit; by default ``pt`` and ``cpt``, where measured.
+        Those to fit; by default all that were measured: ``pt`` and ``cpt``, and out-of-domain sets where a law of
+        continual pre-training (CPT) is fitted to both.
 
     Raises
     ------
     DataError
         If the data are not what the law describes; the message says what to select or which model to use.
     """
-    chosen = _chosen_domains(curves, law, domains)
+    chosen, out_of_domain = _chosen_domains(curves, law, domains)
     check_runs(curves, law)
     losses = curves.losses[curves.losses["domain"].isin(chosen)]
     if law.is_final:
@@ -81,14 +92,22 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
                 f"domain {domain!r} has {len(rows)} points after warm-up; a fit needs {least} or more: "
                 "select more runs, or leave it out with --domains"
             )
+    combined = {domain: changes(curves, static, domain) for domain in out_of_domain}
+    for domain, found in combined.items():
+        if len(found.loss) < MINIMUM_POINTS:
+            raise DataError(
+                f"domain {domain!r} has {len(found.loss)} points in CPT at which pt and cpt were measured too, and at "
+                f"the checkpoint; a fit needs {MINIMUM_POINTS} or more: measure more, or choose others with --domains"
+            )
     return Observations(
         domains=chosen,
         design=static,
         nodes={domain: static.nodes(rows) for domain, rows in by_domain.items()},
         losses={domain: rows["loss"].to_numpy() for domain, rows in by_domain.items()},
         references={domain: _reference(static, domain, batch_tokens) for domain in chosen},
-        scales=_scales(curves, kept, static, chosen, batch_tokens),
+        scales=_scales(curves, static, {**by_domain, **_by_domain(curves, out_of_domain)}, batch_tokens),
         set_aside=set_aside,
+        out_of_domain=combined,
     )
 
 
@@ -98,17 +117,30 @@ def _final_losses(curves: Curves, losses: pd.DataFrame) -> pd.DataFrame:
     return of_cpt.loc[of_cpt.groupby(["run", "domain"])["step"].idxmax().sort_values()]
 
 
-def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> tuple[str, ...]:
+def _by_domain(curves: Curves, domains: Sequence[str]) -> dict[str, pd.DataFrame]:
+    return {domain: curves.losses[curves.losses["domain"] == domain] for domain in domains}
+
+
+def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the law's domains and the out-of-domain sets to fit."""
     measured = sorted(curves.losses["domain"].unique())
-    wanted = [domain for domain in law.terms if domain in measured] if domains is None else list(domains)
+    combines = law.has_shift and not law.is_final and set(BASIS) <= set(measured)
+    known = [domain for domain in law.terms if domain in measured]
+    others = [domain for domain in measured if domain not in law.terms]
+    wanted = [*known, *(others if combines else [])] if domains is None else list(dict.fromkeys(domains))
     for domain in wanted:
         if domain not in measured:
             raise DataError(f"no losses on domain {domain!r}: the data have {', '.join(measured)}")
-        if domain not in law.terms:
+        if domain in others and not law.has_shift:
             raise DataError(f"law {law.name!r} describes {', '.join(law.terms)}, not the out-of-domain set {domain!r}")
+        if domain in others and not set(BASIS) <= set(wanted):
+            lacking = " and ".join(name for name in BASIS if name not in wanted)
+            raise DataError(
+                f"the out-of-domain set {domain!r} is a combination of pt and cpt: fit {lacking} too, or leave it out"
+            )
     if not wanted:
         raise DataError(f"no losses on {' or '.join(law.terms)}: the data have {', '.join(measured)}")
-    return tuple(wanted)
+    return tuple(name for name in wanted if name in law.terms), tuple(name for name in wanted if name in others)
 
 
 def check_runs(curves: Curves, law: Law) -> None:
@@ -179,7 +211,7 @@ def _reference(static: Design, domain: str, batch_tokens: float) -> Reference:
 
 
 def _scales(
-    curves: Curves, losses: pd.DataFrame, static: Design, domains: Sequence[str], batch_tokens: float
+    curves: Curves, static: Design, losses: Mapping[str, pd.DataFrame], batch_tokens: float
 ) -> dict[str, dict[str, float]]:
     steps = max(
         sum(part.learning_rate.size * part.tokens for part in lineage(curves, run, batch_tokens))
@@ -187,10 +219,10 @@ def _scales(
     )
     forward_cpt = float(static.features["forward_area_cpt"].max()) or 1.0
     return {
-        "none": dict.fromkeys(domains, 1.0),
-        "loss": {domain: _loss_scale(curves, losses[losses["domain"] == domain]) for domain in domains},
-        "steps": dict.fromkeys(domains, float(steps)),
-        "forward_area_cpt": dict.fromkeys(domains, forward_cpt),
+        "none": dict.fromkeys(losses, 1.0),
+        "loss": {domain: _loss_scale(curves, rows) for domain, rows in losses.items()},
+        "steps": dict.fromkeys(losses, float(steps)),
+        "forward_area_cpt": dict.fromkeys(losses, forward_cpt),
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.curves import Curves, ancestors
+from bayes_cpt.curves import Curves, measured_losses, transfer_run
 from bayes_cpt.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.features import Design, design
 from bayes_cpt.inference import Fit, in_chunks, parameters_of
@@ -96,14 +96,14 @@ class Conditional(NamedTuple):
 def past(fit: Fit, planned: Curves) -> Past:
     """Return what a fit knows of planned runs and those that they go on from."""
     # a law of final losses describes no path, so there is none to start at the checkpoint
-    checkpoints = {} if fit.spec.law.is_final else _checkpoint_losses(fit.curves)
+    checkpoints = {} if fit.spec.law.is_final else measured_losses(fit.curves)
     return Past(family(planned, fit.curves), _found_effects(fit), checkpoints)
 
 
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
     """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
     reference = next(iter(fit.models.values())).reference
-    starts = pd.DataFrame({"run": [_transfer_run(curves, run) or run for run in steps], "step": 0})
+    starts = pd.DataFrame({"run": [transfer_run(curves, run) or run for run in steps], "step": 0})
     points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
     static = design(
         curves,
@@ -203,23 +203,6 @@ def _from_checkpoint(
     if level is None:
         return values, at_start
     return values + (level - at_start)[:, None] * fading, np.full_like(at_start, level)
-
-
-def _checkpoint_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
-    """Return the measured loss of each checkpoint (run, step) by domain: its own, or at step 0 of what starts there."""
-    losses = curves.losses
-    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
-    found: dict[tuple[str | None, int, str], float] = {}
-    for run, step, domain, loss in rows:
-        link = curves.links[run]
-        found.setdefault((link.parent, link.parent_step, domain) if step == 0 else (run, step, domain), float(loss))
-    return found
-
-
-def _transfer_run(curves: Curves, run: str) -> str | None:
-    """Return the CPT run of the lineage that starts at the transfer point."""
-    lineage = [*ancestors(curves, run), run]
-    return next((name for name in lineage if curves.runs.loc[name, "phase"] == "cpt"), None)
 
 
 def _losses(

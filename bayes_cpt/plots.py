@@ -203,8 +203,10 @@ def _shown(forecast: xr.Dataset, runs: Sequence[str] | None) -> tuple[list[str],
 
 
 def _bands(axes: Axes, loss: xr.DataArray) -> None:
-    """Intervals and median of draws (chain, draw, step); steps beyond the end, all NaN, are left out."""
+    """Intervals and median of draws (chain, draw, step); steps without a forecast, all NaN, are left out."""
     reached = loss.dropna("step", how="all")
+    if not reached.sizes["step"]:  # an out-of-domain set in pre-training
+        return
     step = reached["step"].to_numpy()
     q05, q25, q50, q75, q95 = reached.quantile([0.05, 0.25, 0.5, 0.75, 0.95], ["chain", "draw"]).to_numpy()
     few = step.size < FEW_STEPS

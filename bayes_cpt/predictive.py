@@ -39,11 +39,11 @@ def prior_predictive(
     values = pm.draw(variables, draws=draws, random_seed=seed, mode="FAST_COMPILE")
     tree = az.from_dict(
         {"posterior": {str(variable.name): value[None] for variable, value in zip(variables, values, strict=True)}},
-        coords={"domain": list(observations.domains)},
+        coords={name: list(labels or ()) for name, labels in model.coords.items()},
         dims={name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in model.named_vars},
     )
     tree.attrs = {"converged": 1, "verdict": "prior"}
-    chosen = select(curves, domains=observations.domains)
+    chosen = select(curves, domains=observations.every_domain)
     prior = Fit(tree, spec, chosen, domain_models(spec, observations))
     return forecast(prior, chosen, steps=measured_steps(chosen), seed=seed)
 
@@ -63,17 +63,19 @@ def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
         log-normal, their ratio ``width``, and ``learnt``: whether it is below a half.
     """
     spec = fit.spec
-    model = build(spec, observe(fit.curves, spec.law, fit.domains))
-    variables = [variable for variable in model.free_RVs if spec.priors[str(variable.name)].in_likelihood]
+    model = build(spec, observe(fit.curves, spec.law, fit.every_domain))
+    priors = {**spec.priors, **spec.out_of_domain}
+    variables = [variable for variable in model.free_RVs if priors[str(variable.name)].in_likelihood]
     values = pm.draw(variables, draws=PRIOR_DRAWS, random_seed=seed, mode="FAST_COMPILE")
     rows = {}
     for variable, prior in zip(variables, values, strict=True):
         name = str(variable.name)
         drawn = fit.posterior[name].transpose("chain", "draw", ...).to_numpy()
         posterior = drawn.reshape(-1, *drawn.shape[2:])
-        logs = spec.priors[name].family == "LogNormal"
+        logs = priors[name].family == "LogNormal"
         before, after = (np.std(np.log(values) if logs else values, axis=0) for values in (prior, posterior))
-        labels = [f"{name}[{domain}]" for domain in fit.domains] if prior.ndim > 1 else [name]
+        dimensions = model.named_vars_to_dims.get(name, ())
+        labels = [f"{name}[{domain}]" for key in dimensions for domain in model.coords[str(key)] or ()] or [name]
         rows |= dict(zip(labels, zip(np.atleast_1d(before), np.atleast_1d(after), strict=True), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["prior_sd", "posterior_sd"])
     width = table["posterior_sd"] / table["prior_sd"]
@@ -97,11 +99,11 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
         f"loss_{domain}": replicated.sel(domain=domain)
         .sel(run=constant[f"run_{domain}"], step=constant[f"step_{domain}"])
         .drop_vars(["run", "step", "domain", "replay", "peak", "end_step", "parent", "extrapolates"], errors="ignore")
-        for domain in fit.domains
+        for domain in fit.every_domain
     }
     tree = fit.tree.copy()
     tree["posterior_predictive"] = xr.Dataset(drawn)
-    held = {domain: _held(drawn[f"loss_{domain}"], observed[f"loss_{domain}"]) for domain in fit.domains}
+    held = {domain: _held(drawn[f"loss_{domain}"], observed[f"loss_{domain}"]) for domain in fit.every_domain}
     sentence = "; ".join(
         f"{domain}: 50 % intervals hold {half:.0%}, 90 % hold {most:.0%}" for domain, (half, most) in held.items()
     )

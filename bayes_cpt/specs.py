@@ -8,6 +8,8 @@ A model file may build on a shipped one: with ``extends = "cpt"`` it has that on
 ``without`` and those that it gives itself.
 A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
 ``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
+The parameters of out-of-domain sets (``bayes_cpt.out_of_domain.PARAMETERS``) have priors together or not at all, but
+for ``k_scale``, by which runs depart from the coefficients.
 """
 
 import math
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
+from bayes_cpt import out_of_domain
 from bayes_cpt.discrepancy import COMPONENTS
 from bayes_cpt.errors import SpecError, hint
 from bayes_cpt.laws import Law, law
@@ -27,7 +30,7 @@ from bayes_cpt.shipped import shipped
 
 DEFAULT_MODEL = "cpt-replay"
 NOISE = ("noise_floor", "noise_learning_rate")
-SCALES = tuple(f"{name}_scale" for name in COMPONENTS)
+SCALES = (*(f"{name}_scale" for name in COMPONENTS), out_of_domain.SCALE)
 NOT_ARGUMENTS = {"distribution", "unit", "reason", "in_likelihood"}
 UNITS = ("none", "loss", "steps", "forward_area_cpt")
 
@@ -87,6 +90,8 @@ class Spec:
         Parts of the discrepancy in use, names in ``bayes_cpt.discrepancy.COMPONENTS``.
     text
         The model file, what it builds on filled in: a fit keeps it.
+    out_of_domain
+        Priors of what describes each out-of-domain set; empty if the file has none.
     """
 
     name: str
@@ -94,6 +99,7 @@ class Spec:
     priors: Mapping[str, Prior]
     components: tuple[str, ...]
     text: str
+    out_of_domain: Mapping[str, Prior] = MappingProxyType({})
 
     @property
     def fitted_components(self) -> tuple[str, ...]:
@@ -154,7 +160,9 @@ def parse_spec(name: str, text: str) -> Spec:
     if faults:
         raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
     components = tuple(component for component in COMPONENTS if f"{component}_scale" in tables)
-    return Spec(name, chosen, {key: _prior(table) for key, table in tables.items()}, components, text)
+    priors = {key: _prior(table) for key, table in tables.items()}
+    combined = {key: priors.pop(key) for key in out_of_domain.PARAMETERS if key in priors}
+    return Spec(name, chosen, priors, components, text, combined)
 
 
 def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +196,10 @@ def _optional_parameters(law: Law) -> tuple[str, ...]:
 
 def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
     required, optional = required_parameters(law), _optional_parameters(law)
-    known = (*required, *optional)
+    combined = out_of_domain.PARAMETERS if law.has_shift else ()
+    if set(combined) & set(tables):
+        required = (*required, *out_of_domain.REQUIRED)
+    known = dict.fromkeys((*required, *optional, *combined))
     faults = [f"[priors.{name}] is missing: law {law.name!r} needs it" for name in required if name not in tables]
     faults += [
         f"[priors.{name}] is not a parameter of law {law.name!r}{hint(name, known)}: it has {', '.join(known)}"

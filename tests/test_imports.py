@@ -25,6 +25,7 @@ ORDER = [
     "identification",
     "features",
     "discrepancy",
+    "out_of_domain",
     "specs",
     "observations",
     "likelihood",

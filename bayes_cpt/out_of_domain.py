@@ -1,0 +1,219 @@
+"""Out-of-domain sets: their loss is a combination of the losses on pt and cpt (Eq. 6 of Wang et al. 2025).
+
+``L_ood = k_pt L_pt + k_cpt L_cpt`` is held to what happens in continual pre-training (CPT): the loss of the checkpoint
+is measured, and the changes of pt and cpt since then, times the coefficients, are added to it. The coefficients belong
+to the domain; each run departs from them a little. Given the losses on pt and cpt this is a Gaussian regression, so
+the law's own posterior does not hang on it. The formulas run on NumPy, with leading dimensions for draws, and on
+PyTensor. docs/laws.md has the evidence.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.curves import Curves, measured_losses, transfer_run
+from bayes_cpt.discrepancy import noise_variance
+from bayes_cpt.features import Design
+from bayes_cpt.laws import Array
+
+BASIS = ("pt", "cpt")
+COEFFICIENTS = ("k_pt", "k_cpt")
+NOISE = ("out_of_domain_noise_floor", "out_of_domain_noise_learning_rate")
+SCALE = "k_scale"
+DEPARTURES = "effect_k"
+"""Name in a posterior of the departures found on the fitted runs."""
+REQUIRED = (*COEFFICIENTS, *NOISE)
+"""What a model file needs priors for, to describe out-of-domain sets."""
+PARAMETERS = (*REQUIRED, SCALE)
+"""What it may have priors for: without the scale, runs do not depart from the coefficients."""
+
+
+class Checkpoints(NamedTuple):
+    """Points at which pt, cpt and an out-of-domain set were all measured.
+
+    Parameters
+    ----------
+    by_run
+        By run (None: a checkpoint without a history), the steps in order and the losses there, (steps, 3).
+    typical
+        (3,) Mean over the checkpoints that CPT runs start from.
+    """
+
+    by_run: Mapping[str | None, tuple[IntArray, FloatArray]]
+    typical: FloatArray
+
+
+class Combination(NamedTuple):
+    """How an out-of-domain set follows from pt and cpt, as fitted.
+
+    Parameters
+    ----------
+    domain
+        The set.
+    parameters
+        (draws,) By name of ``PARAMETERS``.
+    departures
+        By lineage of the fit and by coefficient, (draws,): how it departs from the coefficients.
+    known
+        Where the set was measured.
+    """
+
+    domain: str
+    parameters: Mapping[str, FloatArray]
+    departures: Mapping[str, Mapping[str, FloatArray]]
+    known: Checkpoints
+
+
+class Changes(NamedTuple):
+    """Measured losses of an out-of-domain set in CPT, as changes since the checkpoint.
+
+    Parameters
+    ----------
+    nodes
+        The points, as nodes of a design.
+    loss
+        (points,) Measured losses.
+    level
+        (points,) The loss that changes are added to.
+    basis
+        (2, points) Measured changes on pt and cpt.
+    lineages
+        All CPT runs that start at a transfer point: each departs from the coefficients, and its children with it.
+    lineage
+        (points,) Index of each point's lineage.
+    set_aside
+        Points in CPT that cannot be used: pt or cpt was not measured there, or the checkpoint was not.
+    """
+
+    nodes: IntArray
+    loss: FloatArray
+    level: FloatArray
+    basis: FloatArray
+    lineages: tuple[str, ...]
+    lineage: IntArray
+    set_aside: int
+
+    def part(self, kept: Array) -> "Changes":
+        """Keep some of the points."""
+        return self._replace(
+            nodes=self.nodes[kept],
+            loss=self.loss[kept],
+            level=self.level[kept],
+            basis=self.basis[:, kept],
+            lineage=self.lineage[kept],
+        )
+
+
+def checkpoints(curves: Curves, domain: str) -> Checkpoints:
+    """Find where pt, cpt and a domain were measured together."""
+    known, names = measured_losses(curves), (*BASIS, domain)
+    found: dict[str | None, dict[int, list[float]]] = {}
+    for run, step, name in known:
+        if name == domain and all((run, step, other) in known for other in BASIS):
+            found.setdefault(run, {})[step] = [known[run, step, other] for other in names]
+    ordered = {run: dict(sorted(losses.items())) for run, losses in found.items()}
+    links = [curves.links[run] for run in transfer_runs(curves)]
+    starts = [found[link.parent][link.parent_step] for link in links if link.parent_step in found.get(link.parent, {})]
+    return Checkpoints(
+        {run: (np.array(list(losses)), np.array(list(losses.values()))) for run, losses in ordered.items()},
+        np.mean(starts or [[np.nan] * len(names)], axis=0),
+    )
+
+
+def transfer_runs(curves: Curves) -> tuple[str, ...]:
+    """Return the runs that start at a transfer point."""
+    return tuple(run for run in curves.links if transfer_run(curves, run) == run)
+
+
+def origin(curves: Curves, lineage: str, known: Checkpoints) -> FloatArray | None:
+    """Return the losses (pt, cpt, domain) that a CPT run's changes count from, or None if there are none.
+
+    They are those at its checkpoint; if that was not measured, at the last point of its pre-training that was.
+    """
+    run, until = curves.links[lineage].parent, curves.links[lineage].parent_step
+    while True:
+        steps, losses = known.by_run.get(run, (np.empty(0, np.int64), np.empty((0, 3))))
+        place = int(np.searchsorted(steps, until, side="right")) - 1
+        if place >= 0:
+            return losses[place]
+        if run is None or curves.links[run].parent is None:
+            return None
+        run, until = curves.links[run].parent, curves.links[run].parent_step
+
+
+def start_of(curves: Curves, lineage: str | None, known: Checkpoints) -> FloatArray:
+    """Return the losses that a forecast counts changes from: `origin`, else those of a typical checkpoint.
+
+    NaN in pre-training (no lineage): the combination is one of continual pre-training.
+    """
+    if lineage is None:
+        return np.full(len(BASIS) + 1, np.nan)
+    found = origin(curves, lineage, known)
+    return known.typical if found is None else found
+
+
+def departed(way: Combination, lineage: str | None, fresh: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return the parameters with a lineage's own coefficients: its departures if it was fitted, else fresh ones."""
+    departures = way.departures.get(str(lineage), fresh)
+    return {**way.parameters, **{name: way.parameters[name] + departures[name] for name in COEFFICIENTS}}
+
+
+def changes(curves: Curves, design: Design, domain: str) -> Changes:
+    """Prepare the losses of an out-of-domain set for the regression on those of pt and cpt."""
+    lineages, known = transfer_runs(curves), checkpoints(curves, domain)
+    origins = {run: origin(curves, run, known) for run in lineages}
+    rows = curves.losses[(curves.losses["domain"] == domain) & (curves.losses["step"] > 0)]
+    ahead = rows.assign(lineage=rows["run"].map({run: transfer_run(curves, run) for run in curves.links}))
+    ahead = ahead[ahead["lineage"].notna()]
+    levels = _beside(ahead, curves.losses)
+    levels = levels[levels["lineage"].isin([run for run, start in origins.items() if start is not None])]
+    starts = np.array([origins[str(run)] for run in levels["lineage"]]).reshape(-1, len(BASIS) + 1)
+    return Changes(
+        nodes=design.nodes(levels) if len(levels) else np.empty(0, np.int64),
+        loss=levels["loss"].to_numpy(float),
+        level=starts[:, -1],
+        basis=(levels[list(BASIS)].to_numpy(float) - starts[:, :-1]).T,
+        lineages=lineages,
+        lineage=np.array([lineages.index(str(run)) for run in levels["lineage"]], dtype=np.int64),
+        set_aside=len(ahead) - len(levels),
+    )
+
+
+def _beside(points: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
+    """Add columns of the losses on pt and cpt at the same run and step; points without are left out."""
+    for name in BASIS:
+        here = losses.loc[losses["domain"] == name, ["run", "step", "loss"]]
+        points = points.merge(here.rename(columns={"loss": name}), on=["run", "step"])
+    return points
+
+
+def combination(parameters: Mapping[str, Array], basis: Array) -> Array:
+    """Return Eq. 6 (..., points) for coefficients (...) and changes on pt and cpt (..., 2, points)."""
+    return sum(parameters[name][..., None] * basis[..., index, :] for index, name in enumerate(COEFFICIENTS))
+
+
+def variance(parameters: Mapping[str, Array], relative_learning_rate: Array) -> Array:
+    """Return the variance (..., points) of a measured loss about the combination of measured pt and cpt."""
+    floor, by_rate = (parameters[name] for name in NOISE)
+    return noise_variance(relative_learning_rate, np.zeros(()), floor, by_rate, np.zeros(()))
+
+
+def departure_columns(found: Changes) -> FloatArray:
+    """What departures of size 1 from the coefficients do, (lineages x 2, points)."""
+    member = np.arange(len(found.lineages))[:, None] == found.lineage
+    return (member[:, None] * found.basis).reshape(-1, len(found.loss))
+
+
+def departures_by_lineage(effects: FloatArray) -> FloatArray:
+    """Bring the effects of `departure_columns` (..., lineages x 2) in shape (..., lineages, 2)."""
+    return effects.reshape(*effects.shape[:-1], -1, len(COEFFICIENTS))
+
+
+def spread_over(nodes: IntArray, values: FloatArray, count: int) -> FloatArray:
+    """Put values (..., points) at their nodes, zeros elsewhere: (..., count)."""
+    found = np.zeros((*values.shape[:-1], count))
+    found[..., nodes] = values
+    return found
