@@ -3,8 +3,9 @@
     uv run python benchmarks/pretraining.py DATA [-m annealing] [-m multi-power]
 
 DATA is a curve folder whose runs.csv has a column ``split`` (train, test). Each model size is fitted on its training
-curves and forecasts its test curves: means over these, of each model and of the average of all with equal weights. PT warm-up is left out. The last columns are ratios to the MAE
-of the published point fit (Luo et al., ICLR 2025, arXiv 2503.12811), where the size is one of theirs.
+curves and forecasts its test curves: means over these, for each model, and for the average of all with equal weights.
+PT warm-up is left out. The last columns are ratios to the MAE of the published point fit (Luo et al., ICLR 2025, arXiv
+2503.12811), where the size is one of theirs.
 """
 
 import argparse

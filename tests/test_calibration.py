@@ -25,8 +25,8 @@ from bayes_cpt.specs import model_names, read_spec
 POINTS = 12
 """Measured in each of the few runs of the template, to keep the tests short."""
 
-SIMULATIONS = {"annealing": 100, "cpt-replay": 40}
-"""What time allows here; benchmarks/calibration.py makes many more, of all shipped models."""
+SIMULATIONS = 200
+"""Of the model that is cheapest to fit; benchmarks/calibration.py has the others."""
 PLANTED = 60
 """A planted fault shows with fewer."""
 
@@ -157,26 +157,27 @@ def noisier(prepared: Prepared, parameters: Mapping[str, FloatArray], random: np
     return simulated_losses(prepared, {**parameters, **louder}, random)
 
 
-def calibration(model: str, domain: str, simulations: int, **options) -> Calibration:
-    curves = pilot_runs(read_spec(model).law, POINTS)
-    result = calibrate(curves, model, domains=[domain], simulations=simulations, draws=19, tune=80, seed=1, **options)
+def calibration(simulations: int, **options) -> Calibration:
+    curves = pilot_runs(read_spec("annealing").law, POINTS)
+    result = calibrate(
+        curves, "annealing", domains=["pt"], simulations=simulations, draws=19, tune=80, seed=1, **options
+    )
     print(f"\n{result.verdict}\n{result.uniformity.sort_values('p').head(5).round(4)}")
     return result
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "domain"), [("annealing", "pt"), ("cpt-replay", "pt"), ("cpt-replay", "cpt")])
-def test_ranks_of_truths_among_their_posteriors_are_uniform(model: str, domain: str):
-    result = calibration(model, domain, SIMULATIONS[model])
-    assert len(result.ranks) == SIMULATIONS[model]
-    assert set(read_spec(model).priors) <= {name.partition("[")[0] for name in result.ranks}
+def test_ranks_of_truths_among_their_posteriors_are_uniform():
+    result = calibration(SIMULATIONS)
+    assert len(result.ranks) == SIMULATIONS
+    assert set(read_spec("annealing").priors) <= {name.partition("[")[0] for name in result.ranks}
     assert result.fits["converged"].mean() >= 0.95
     assert result.calibrated
 
 
 @pytest.mark.slow
 def test_losses_noisier_than_the_model_says_are_found_out():
-    result = calibration("annealing", "pt", PLANTED, simulator=noisier)
+    result = calibration(PLANTED, simulator=noisier)
     assert not result.calibrated
     assert {"noise_floor[pt]", "noise_learning_rate[pt]"} & set(
         result.uniformity.index[result.uniformity["corrected"] < 0.01]

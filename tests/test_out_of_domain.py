@@ -12,7 +12,6 @@ import xarray as xr
 from conftest import scheduled
 from hypothesis import given
 from hypothesis import strategies as st
-from bayes_cpt.published import KNOWLEDGE_PILE
 from scipy.stats import multivariate_normal
 
 import bayes_cpt as bc
@@ -32,6 +31,7 @@ from bayes_cpt.out_of_domain import (
     start_of,
     variance,
 )
+from bayes_cpt.published import KNOWLEDGE_PILE
 from bayes_cpt.simulate import simulate
 from bayes_cpt.specs import parse_spec, read_spec
 
