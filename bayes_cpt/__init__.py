@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from bayes_cpt.forecasting import forecast, read_points, table
     from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
     from bayes_cpt.inference import Fit, fit, load, save, summary
+    from bayes_cpt.knowledge import Annealed, Pretrained, stated, with_history, with_priors
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, plot_prior_predictive
     from bayes_cpt.predictive import informed, predictive_check, prior_predictive
     from bayes_cpt.report import demo
     from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
-    from bayes_cpt.specs import model_names, read_spec
+    from bayes_cpt.specs import Spec, model_names, read_spec
 
 _HOMES = {
     "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
@@ -29,22 +30,26 @@ _HOMES = {
     "forecasting": ("forecast", "read_points", "table"),
     "identification": ("curves_summary", "lineage_tree", "not_identified"),
     "inference": ("Fit", "fit", "load", "save", "summary"),
+    "knowledge": ("Annealed", "Pretrained", "stated", "with_history", "with_priors"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
     "plots": ("plot_backtest", "plot_curves", "plot_decision", "plot_forecast", "plot_prior_predictive"),
     "predictive": ("informed", "predictive_check", "prior_predictive"),
     "report": ("demo",),
     "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
-    "specs": ("model_names", "read_spec"),
+    "specs": ("Spec", "model_names", "read_spec"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Annealed",
     "Backtest",
     "BayesCptError",
     "Curves",
     "Decision",
     "Fit",
     "Plan",
+    "Pretrained",
+    "Spec",
     "answer",
     "at_most",
     "backtest",
@@ -83,9 +88,12 @@ __all__ = [
     "resolve",
     "save",
     "select",
+    "stated",
     "summary",
     "table",
     "verdict",
+    "with_history",
+    "with_priors",
     "write_curves",
     "wsd",
 ]

@@ -37,6 +37,17 @@ PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planne
 ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")]
 Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
 Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
+Priors = Annotated[
+    list[str] | None, typer.Option("--prior", help='As "beta ~ Normal(mu=0.2, sigma=0.1)"; may be repeated.')
+]
+AnnealedTo = Annotated[
+    str | None,
+    typer.Option(help='Of an open checkpoint: final LR of its pre-training over the peak, as 0.1 or "0.1 +- 0.03".'),
+]
+PreTrained = Annotated[
+    str | None,
+    typer.Option("--pretrained", help='Of an open checkpoint: as "2e12 tokens at 3e-4", the latter the peak LR.'),
+]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.")]
 
@@ -89,13 +100,17 @@ def fit(
     prior_predictive: Annotated[
         Path | None, typer.Option(help="Draw curves from the prior alone to this file.")
     ] = None,
+    prior: Priors = None,
+    annealed_to: AnnealedTo = None,
+    pretrained: PreTrained = None,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to."""
     curves = _selected(data, where, None)
     names = _names(domains)
+    spec = _stated(curves, model, prior, annealed_to, pretrained)
     if prior_predictive:
-        _draw(bc.plot_prior_predictive(bc.prior_predictive(curves, model, domains=names, seed=seed)), prior_predictive)
-    fitted = bc.fit(curves, model, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
+        _draw(bc.plot_prior_predictive(bc.prior_predictive(curves, spec, domains=names, seed=seed)), prior_predictive)
+    fitted = bc.fit(curves, spec, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
     fitted, held = bc.predictive_check(fitted, seed=seed)
     bc.save(fitted, output)
     print(bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string())
@@ -182,12 +197,15 @@ def backtest(
     seed: Seed = 1,
     draws: Annotated[int, typer.Option(min=50, help="Draws a chain, in each fit.")] = 400,
     tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain, in each fit.")] = 300,
+    prior: Priors = None,
+    annealed_to: AnnealedTo = None,
+    pretrained: PreTrained = None,
 ) -> int:
     """Leave runs out, refit, forecast them and score: whether to trust this model here, and for which question."""
     curves = _selected(data, where, None)
     result = bc.backtest(
         curves,
-        model,
+        _stated(curves, model, prior, annealed_to, pretrained),
         leave=leave,
         domains=_names(domains),
         cut=cut,
@@ -230,6 +248,16 @@ def _names(domains: str | None) -> list[str] | None:
 
 def _selected(data: Path, where: str | None, domains: str | None) -> "bc.Curves":
     return bc.select(bc.read_curves(data), where, _names(domains))
+
+
+def _stated(
+    curves: "bc.Curves", model: str, priors: list[str] | None, annealed_to: str | None, pretrained: str | None
+) -> "bc.Spec":
+    """Read the model, with what was stated in place of its priors, and say how that was taken."""
+    spec, sentences = bc.stated(curves, model, priors or [], annealed_to, pretrained)
+    for sentence in sentences:
+        print(sentence)
+    return spec
 
 
 def _overview(curves: "bc.Curves") -> str:

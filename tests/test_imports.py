@@ -26,6 +26,7 @@ ORDER = [
     "features",
     "discrepancy",
     "specs",
+    "knowledge",
     "observations",
     "likelihood",
     "gaussian",
