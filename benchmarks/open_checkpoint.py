@@ -80,7 +80,7 @@ def pilot(curves: Curves) -> pd.DataFrame:
     """Forecast the other runs of the first checkpoint from one pilot alone."""
     runs = next(iter(checkpoints(curves).values()))
     tables = {}
-    for run in PILOTS:
+    for run in PILOTS:  # half replay, and none
         found = fit(part(curves, [run], hidden=True), "open-checkpoint", progress=False)
         print(f"{run}: {found.verdict}", flush=True)
         tables[run] = forecast_of_others(found, part(curves, [name for name in runs if name != run], hidden=True))

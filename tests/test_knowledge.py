@@ -25,16 +25,15 @@ def without_history(curves: bc.Curves, batch_tokens: float | None = None) -> bc.
     return bc.curves_from_frames(runs, lr, losses)
 
 
-def pilots(final: float, schedules: dict[str, Schedule], noise: float = 0.003) -> bc.Curves:
+REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+
+
+def pilots(final: float, runs: dict[str, tuple[float, Schedule]]) -> bc.Curves:
     """Return losses on D_pt by Fig. 3 of runs from a checkpoint annealed to ``final`` of its peak, history hidden."""
-    planned = history(
-        {name: (0.0, schedule) for name, schedule in schedules.items()},
-        bc.wsd(peak=2e-3, steps=6000, warmup=100, final=final),
-    )
-    coefficients = {"pt": KNOWLEDGE_PILE["pt"]}
-    return without_history(
-        simulate(planned, "cpt", coefficients, memory=100.0, noise=noise, every=100, seed=1), batch_tokens=64
-    )
+    planned = history(runs, bc.wsd(peak=2e-3, steps=6000, warmup=100, final=final))
+    coefficients = {"pt": KNOWLEDGE_PILE["pt"] | REPLAY_FORM}
+    measured = simulate(planned, "cpt-replay", coefficients, memory=100.0, noise=0.003, every=100, seed=1)
+    return without_history(measured, batch_tokens=64)
 
 
 # What was said --------------------------------------------------------------------------------------------------------
@@ -90,7 +89,7 @@ def test_a_pretraining_is_read(text: str, pretrained: Pretrained):
     assert parse_pretrained(text) == pytest.approx(pretrained)
 
 
-PILOTS = pilots(0.1, {"r": REWARMED})
+PILOTS = pilots(0.1, {"r": (0.0, REWARMED)})
 
 # priors, annealed to, pretrained, model; words of the error
 BAD: dict[str, tuple[list[str], str | None, str | None, str, list[str]]] = {
@@ -188,7 +187,7 @@ def test_a_stated_scale_acts_where_the_models_did():
 def test_loss_potential_is_converted_to_the_pilots_peak(
     schedule: Schedule, pretrained: tuple[float, float] | None, ratio: float
 ):
-    curves = pilots(0.1, {"r": schedule})
+    curves = pilots(0.1, {"r": (0.0, schedule)})
     spec = bc.with_history(curves, annealed_to=0.6, pretrained=pretrained)
     assert spec.priors["loss_potential"].arguments["median"] == pytest.approx(0.6 * ratio)
     annealed = bc.with_history(curves, annealed_to=Annealed(0.0, 0.1), pretrained=pretrained)
@@ -219,13 +218,17 @@ def potential(fit: bc.Fit) -> np.ndarray:
 
 
 def small_fit(curves: bc.Curves, model: "str | bc.Spec" = "open-cpt") -> bc.Fit:
-    return bc.fit(curves, model, draws=200, tune=200, seed=1, progress=False)
+    return bc.fit(curves, model, draws=150, tune=150, seed=1, progress=False)
+
+
+REPLAYED = {"new": (0.0, REWARMED), "old": (1.0, REWARMED)}
+"""On old data alone there is no shift: what is seen is the re-warm-up from the checkpoint, and the annealing."""
 
 
 @pytest.mark.slow
 def test_loss_potential_is_recovered_from_pilots_alone():
-    true = np.array([0.0, 0.1, 0.5, 1.0])
-    found = np.array([potential(small_fit(pilots(final, {"r": REWARMED, "low": LOW}))) for final in true])
+    true = np.array([0.0, 0.5, 1.0])
+    found = np.array([potential(small_fit(pilots(final, REPLAYED), "open-checkpoint")) for final in true])
     print(f"\n{found}")
     assert (np.diff(found[:, 1]) > 0).all()
     # 0 and 1 lie at the edge of the prior, which no central interval holds
@@ -234,13 +237,13 @@ def test_loss_potential_is_recovered_from_pilots_alone():
     assert (np.abs(found[:, 1] - true) <= POTENTIAL_LIMIT).all()
 
 
-POTENTIAL_LIMIT = 0.15
-"""Error of the median of loss potential."""
+POTENTIAL_LIMIT = 0.1
+"""Error of the median of loss potential; seen: .04 at 0, .02 at .5, .02 at 1."""
 
 
 @pytest.mark.slow
 def test_one_pilot_is_enough_for_wide_bands_which_what_is_stated_narrows(tmp_path: Path):
-    curves = pilots(0.5, {"r": REWARMED})
+    curves = pilots(0.5, {"r": (0.0, REWARMED)})
     spec = bc.with_history(curves, "open-cpt", annealed_to=0.5, pretrained=(6000 * 64, 2e-3))
     open_fit, told = small_fit(curves), small_fit(curves, spec)
     planned = bc.plan(parent="", replay=0.0, schedule=bc.cosine(peak=2e-3, steps=6000, warmup=100))
