@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayes_cpt.forecasting import forecast, read_points, table
     from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
     from bayes_cpt.inference import Fit, fit, summary
+    from bayes_cpt.knowledge import Annealed, Pretrained, stated, with_history, with_priors
     from bayes_cpt.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.plots import (
         plot_backtest,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from bayes_cpt.predictive import informed, predictive_check, prior_predictive
     from bayes_cpt.report import demo
     from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
-    from bayes_cpt.specs import model_names, read_spec
+    from bayes_cpt.specs import Spec, model_names, read_spec
 
 _HOMES = {
     "averaging": ("Average", "average", "fit_average", "load", "read_weights", "save"),
@@ -43,6 +44,7 @@ _HOMES = {
     "forecasting": ("forecast", "read_points", "table"),
     "identification": ("curves_summary", "lineage_tree", "not_identified"),
     "inference": ("Fit", "fit", "summary"),
+    "knowledge": ("Annealed", "Pretrained", "stated", "with_history", "with_priors"),
     "plans": ("Plan", "plan", "read_plan", "resolve"),
     "plots": (
         "plot_backtest",
@@ -56,11 +58,12 @@ _HOMES = {
     "predictive": ("informed", "predictive_check", "prior_predictive"),
     "report": ("demo",),
     "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
-    "specs": ("model_names", "read_spec"),
+    "specs": ("Spec", "model_names", "read_spec"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Annealed",
     "Average",
     "Backtest",
     "BayesCptError",
@@ -70,6 +73,8 @@ __all__ = [
     "Decision",
     "Fit",
     "Plan",
+    "Pretrained",
+    "Spec",
     "answer",
     "at_most",
     "average",
@@ -116,9 +121,12 @@ __all__ = [
     "resolve",
     "save",
     "select",
+    "stated",
     "summary",
     "table",
     "verdict",
+    "with_history",
+    "with_priors",
     "write_curves",
     "wsd",
 ]

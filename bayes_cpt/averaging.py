@@ -14,7 +14,7 @@ from bayes_cpt.errors import DataError, FitFileError
 from bayes_cpt.files import replacing
 from bayes_cpt.inference import Fit, Prepared, as_tree, fit_prepared, from_tree, prepare
 from bayes_cpt.observations import observe
-from bayes_cpt.specs import read_spec
+from bayes_cpt.specs import Spec, read_spec
 
 TOLERANCE = 1e-3
 """By how much weights, which are rounded where people write them, may miss a sum of 1."""
@@ -99,7 +99,7 @@ def average(fits: Sequence[Fit], weights: Mapping[str, float] | Sequence[float] 
 
 def fit_average(
     curves: Curves,
-    laws: Sequence[str | Path],
+    laws: Sequence[str | Path | Spec],
     weights: Mapping[str, float] | None = None,
     *,
     domains: Sequence[str] | None = None,
@@ -116,7 +116,7 @@ def fit_average(
     curves, domains, draws, tune, chains, seed, progress
         As of `bayes_cpt.inference.fit`.
     laws
-        Names of shipped models, or paths of model files.
+        Names of shipped models, paths of model files, or Specs.
     weights
         By model name, as `read_weights` reads them; by default equal.
 
@@ -125,10 +125,11 @@ def fit_average(
     DataError, SpecError
         If a model does not fit the data, or the weights are not theirs: before anything is fitted.
     """
-    names = [Path(law).stem for law in laws]
+    specs = [read_spec(law) for law in laws]
+    names = [spec.name for spec in specs]
     check_models(names)
     chosen_weights(names, weights)
-    compiled = prepare_all(curves, laws, domains)
+    compiled = prepare_all(curves, specs, domains)
     fits = [
         fit_prepared(prepared, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress)
         for prepared in compiled.values()
@@ -137,7 +138,7 @@ def fit_average(
 
 
 def prepare_all(
-    curves: Curves, laws: Sequence[str | Path], domains: Sequence[str] | None = None
+    curves: Curves, laws: Sequence[str | Path | Spec], domains: Sequence[str] | None = None
 ) -> dict[str, Prepared]:
     """Compile models for the same curves, by name.
 
@@ -155,7 +156,7 @@ def prepare_all(
     if len(set(described.values())) > 1:
         listed = "; ".join(f"{name}: {', '.join(of_law)}" for name, of_law in described.items())
         raise DataError(f"the models describe different domains ({listed}): name those in common with --domains")
-    return {spec.name: prepare(curves, law, domains=domains) for spec, law in zip(specs, laws, strict=True)}
+    return {spec.name: prepare(curves, spec, domains=domains) for spec in specs}
 
 
 def check_models(names: Sequence[str]) -> None:

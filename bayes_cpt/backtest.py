@@ -18,7 +18,7 @@ from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Prepared, fit_prepared, prepare
 from bayes_cpt.predictive import measured_steps
 from bayes_cpt.score import averaged, score_draws
-from bayes_cpt.specs import DEFAULT_MODEL
+from bayes_cpt.specs import DEFAULT_MODEL, Spec
 
 CHAINS = 2
 FAR = {"cover50": 0.15, "cover90": 0.1}
@@ -67,7 +67,7 @@ class Backtest:
 
 def backtest(
     curves: Curves,
-    law: str | Path = DEFAULT_MODEL,
+    law: str | Path | Spec = DEFAULT_MODEL,
     *,
     leave: str = "run",
     domains: Sequence[str] | None = None,

@@ -46,6 +46,17 @@ Leave = Annotated[
     str, typer.Option(help="What is left out together: run, replay, schedule, length, checkpoint; or tail.")
 ]
 Cut = Annotated[float, typer.Option(help="With --leave tail: the share of a run that is shown.")]
+Priors = Annotated[
+    list[str] | None, typer.Option("--prior", help='As "beta ~ Normal(mu=0.2, sigma=0.1)"; may be repeated.')
+]
+AnnealedTo = Annotated[
+    str | None,
+    typer.Option(help='Of an open checkpoint: final LR of its pre-training over the peak, as 0.1 or "0.1 +- 0.03".'),
+]
+PreTrained = Annotated[
+    str | None,
+    typer.Option("--pretrained", help='Of an open checkpoint: as "2e12 tokens at 3e-4", the latter the peak LR.'),
+]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.")]
 
@@ -101,15 +112,19 @@ def fit(
     weights: Annotated[
         Path | None, typer.Option(help="Table that `compare` wrote: weights of several models; without it, equal.")
     ] = None,
+    prior: Priors = None,
+    annealed_to: AnnealedTo = None,
+    pretrained: PreTrained = None,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to; or average several."""
     models, names = model or ["cpt-replay"], _names(domains)
     shares = bc.read_weights(weights) if weights else None
     curves = _selected(data, where, None)
+    specs = [_stated(curves, one, prior, annealed_to, pretrained) for one in models]
     if prior_predictive:
-        drawn = bc.prior_predictive(curves, models[0], domains=names, seed=seed)
+        drawn = bc.prior_predictive(curves, specs[0], domains=names, seed=seed)
         _draw(bc.plot_prior_predictive(drawn), prior_predictive)
-    fitted = bc.fit_average(curves, models, shares, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
+    fitted = bc.fit_average(curves, specs, shares, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
     checked = [bc.predictive_check(one, seed=seed) for one in fitted.fits]
     kept = replace(fitted, fits=tuple(one for one, _held in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
@@ -196,12 +211,15 @@ def backtest(
     seed: Seed = 1,
     draws: Annotated[int, typer.Option(min=50, help="Draws a chain, in each fit.")] = 400,
     tune: Annotated[int, typer.Option(min=50, help="Warm-up draws a chain, in each fit.")] = 300,
+    prior: Priors = None,
+    annealed_to: AnnealedTo = None,
+    pretrained: PreTrained = None,
 ) -> int:
     """Leave runs out, refit, forecast them and score: whether to trust this model here, and for which question."""
     curves = _selected(data, where, None)
     result = bc.backtest(
         curves,
-        model,
+        _stated(curves, model, prior, annealed_to, pretrained),
         leave=leave,
         domains=_names(domains),
         cut=cut,
@@ -308,6 +326,16 @@ def _names(domains: str | None) -> list[str] | None:
 
 def _selected(data: Path, where: str | None, domains: str | None) -> "bc.Curves":
     return bc.select(bc.read_curves(data), where, _names(domains))
+
+
+def _stated(
+    curves: "bc.Curves", model: str, priors: list[str] | None, annealed_to: str | None, pretrained: str | None
+) -> "bc.Spec":
+    """Read the model, with what was stated in place of its priors, and say how that was taken."""
+    spec, sentences = bc.stated(curves, model, priors or [], annealed_to, pretrained)
+    for sentence in sentences:
+        print(sentence)
+    return spec
 
 
 def _overview(curves: "bc.Curves") -> str:

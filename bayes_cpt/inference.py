@@ -125,7 +125,7 @@ class Prepared:
 
 def fit(
     curves: Curves,
-    law: str | Path = DEFAULT_MODEL,
+    law: str | Path | Spec = DEFAULT_MODEL,
     *,
     domains: Sequence[str] | None = None,
     draws: int = 800,
@@ -141,7 +141,7 @@ def fit(
     curves
         Runs to fit, of one model size.
     law
-        Name of a shipped model, or path of a model file.
+        Name of a shipped model, path of a model file, or a Spec, as `bayes_cpt.knowledge.with_priors` gives.
     domains
         By default all that were measured: ``pt`` and ``cpt`` by the law; others, in continual pre-training, as a
         combination of the two.
@@ -163,7 +163,9 @@ def fit(
     return fit_prepared(prepared, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress)
 
 
-def prepare(curves: Curves, law: str | Path = DEFAULT_MODEL, *, domains: Sequence[str] | None = None) -> Prepared:
+def prepare(
+    curves: Curves, law: str | Path | Spec = DEFAULT_MODEL, *, domains: Sequence[str] | None = None
+) -> Prepared:
     """Compile a model for curves; arguments and errors as of `fit`."""
     spec = read_spec(law)
     observations = observe(curves, spec.law, domains)

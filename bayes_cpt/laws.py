@@ -467,18 +467,30 @@ def data_mixing_coefficients(
     return {"c": final_loss - k * np.exp(-t), "k": k, "t": t}
 
 
-_OF_PRE_TRAINING = ("annealing_ratio", "zeta1")
+_OF_PRE_TRAINING = ("annealing_ratio", "zeta1", "decline_over_decade")
 
 
 def _open_coefficients(law: "Law") -> Callable[..., dict[str, Array]]:
-    """Return the coefficients of an open law: the base is read at the checkpoint, whose forward area is a parameter."""
-    absent = {name: 1.0 for name in _OF_PRE_TRAINING if name in law.parameters}
+    """Return the coefficients of an open law: the base is read at the checkpoint, whose forward area is a parameter.
+
+    The decline is that ahead of the checkpoint, over as much training again, which pilots see the beginning of: the
+    decades before it trade off with alpha along a bend, since no pilot has seen them.
+    """
+    absent = {name: 1.0 for name in ("annealing_ratio", "zeta1") if name in law.parameters}
 
     def open_coefficients(
-        reference: Reference, *, checkpoint_forward_area: Array, loss_potential: Array, **rest: Array
+        reference: Reference,
+        *,
+        checkpoint_forward_area: Array,
+        loss_potential: Array,
+        decline_over_doubling: Array,
+        alpha: Array,
+        **rest: Array,
     ) -> dict[str, Array]:
         at_checkpoint = reference._replace(forward_area=checkpoint_forward_area)
-        found = law.coefficients(at_checkpoint, **absent, **rest)
+        before_over_ahead = np.expm1(alpha * np.log(10)) / -np.expm1(-alpha * np.log(2))
+        decline = decline_over_doubling * before_over_ahead
+        found = law.coefficients(at_checkpoint, decline_over_decade=decline, alpha=alpha, **absent, **rest)
         del found["C1"]
         return found | {"checkpoint_forward_area": checkpoint_forward_area, "loss_potential": loss_potential}
 
@@ -674,7 +686,7 @@ def opened(law: Law) -> Law:
         features=(*(name for name in law.features if name not in known_only), "jump_area_cpt"),
         terms=_each(_open, law),
         coefficients=_open_coefficients(law),
-        parameters=tuple(name for name in law.parameters if name not in _OF_PRE_TRAINING),
+        parameters=(*(name for name in law.parameters if name not in _OF_PRE_TRAINING), "decline_over_doubling"),
         checkpoint_parameters=("checkpoint_forward_area", "loss_potential"),
         knows_checkpoint=False,
     )

@@ -14,12 +14,12 @@ from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Fit
 from bayes_cpt.model import build, domain_models
 from bayes_cpt.observations import observe
-from bayes_cpt.specs import DEFAULT_MODEL, read_spec
+from bayes_cpt.specs import DEFAULT_MODEL, Spec, read_spec
 
 
 def prior_predictive(
     curves: Curves,
-    law: str | Path = DEFAULT_MODEL,
+    law: str | Path | Spec = DEFAULT_MODEL,
     *,
     domains: Sequence[str] | None = None,
     draws: int = 100,

@@ -107,14 +107,16 @@ class Spec:
         return tuple(name for name in self.components if self.priors[f"{name}_scale"].in_likelihood)
 
 
-def read_spec(model: str | Path) -> Spec:
-    """Read a shipped model by name, or a model file by path.
+def read_spec(model: str | Path | Spec) -> Spec:
+    """Read a shipped model by name, or a model file by path; a Spec is returned as it is.
 
     Raises
     ------
     SpecError
         If there is no such model or file, or the file is not sound; all its faults are told at once.
     """
+    if isinstance(model, Spec):
+        return model
     path = Path(model)
     if path.suffix != ".toml":
         path = shipped("models") / f"{model}.toml"

@@ -11,6 +11,8 @@ from conftest import comparison_of
 
 import bayes_cpt as bc
 from bayes_cpt import cli
+from bayes_cpt.errors import BayesCptError
+from bayes_cpt.specs import Spec
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -171,6 +173,39 @@ def test_a_file_that_is_no_fit(run: Run, tmp_path: Path, command: str, content: 
 @pytest.mark.parametrize("model", ["cpt-replai", "mine.toml"])
 def test_fit_refuses_a_model_that_is_not_there(run: Run, tiny_folder: Path, model: str):
     assert_refused(run("fit", tiny_folder, "-m", model), model)
+
+
+@pytest.mark.parametrize("command", ["fit", "backtest"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--prior", "betta ~ Normal(mu=0, sigma=1)"], ["[priors.betta]", "did you mean 'beta'?"]),
+        (["--prior", "beta"], ["cannot read the prior 'beta'", "write it as"]),
+        (["--annealed-to", "0.1"], ["law 'cpt-replay' reads the pre-training from the data", "-m open-checkpoint"]),
+        (["-m", "open-checkpoint", "--annealed-to", "2"], ["between 0 and 1, not 2"]),
+        (["-m", "open-checkpoint", "--pretrained", "2e12 at 3e-4"], ["cannot read '2e12 at 3e-4'"]),
+    ],
+)
+def test_what_cannot_be_stated(run: Run, tiny_folder: Path, command: str, options: list[str], words: list[str]):
+    assert_refused(run(command, tiny_folder, *options), *words)
+
+
+@pytest.mark.parametrize("command", ["fit", "backtest"])
+def test_what_is_stated_reaches_the_model(run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, command: str):
+    class ReachedError(BayesCptError):
+        """The model came where it is fitted."""
+
+    def instead(_curves: object, spec: Spec, *_: object, **__: object) -> None:
+        raise ReachedError(f"beta has {spec.priors['beta'].arguments}, area {spec.priors['checkpoint_forward_area']}")
+
+    monkeypatch.setattr(cli.bc, command, instead, raising=False)
+    outcome = run(
+        command, tiny_folder, "-m", "open-checkpoint", "--prior", "beta ~ Normal(mu=0.5, sigma=0.01)",
+        "--annealed-to", "10%", "--pretrained", "6400 tokens at 0.002",
+    )  # fmt: skip
+    assert outcome.code == cli.BAD_INPUT
+    assert "beta has {'mu': 0.5, 'sigma': 0.01}" in outcome.err
+    assert all(word in outcome.out for word in ("prior of loss_potential: LogNormal(median=0.1", "100 steps of the"))
 
 
 def test_help_and_no_command(run: Run):

@@ -27,6 +27,7 @@ ORDER = [
     "discrepancy",
     "out_of_domain",
     "specs",
+    "knowledge",
     "observations",
     "likelihood",
     "gaussian",

@@ -1,0 +1,272 @@
+"""What a user knows beyond the data, stated as priors: of any parameter, or of the pre-training of an open checkpoint.
+
+A stated prior takes the place of the model file's. Its numbers are nats, steps and LR x steps as they are; with
+``unit = "loss"`` (or ``steps``, ``forward_area_cpt``) they are in units of the data, as in a model file.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tomli_w
+
+from bayes_cpt.curves import Curves, learning_rates
+from bayes_cpt.errors import DataError, SpecError
+from bayes_cpt.specs import FAMILIES, NOT_ARGUMENTS, Prior, Spec, parse_spec, read_spec
+
+GIVEN = "given on the command line"
+MEAN_RATE = 0.7
+"""Mean LR of a pre-training over its peak: .55 of a cosine to a tenth, .9 of WSD with a decay over a fifth."""
+RATE_SPREAD = 0.25
+"""Standard deviation of its log: 90 % within a factor of 1.5."""
+SHARE_SPREAD = 0.2
+"""Of a stated final LR, as a share of it, if no spread is given: the law is no truth, so that what is known is soft."""
+ZERO_SPREAD = 0.02
+"""The same where the final LR is 0, as a share of the peak."""
+
+_FORM = re.compile(r"^\s*(\w+)\s*~\s*(\w+)\s*\((.*)\)\s*$", re.DOTALL)
+_NUMBER = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)"
+_SHARE = re.compile(rf"^\s*{_NUMBER}\s*(%?)\s*(?:\+-\s*{_NUMBER}\s*(%?))?\s*$", re.IGNORECASE)
+_TRAINED = re.compile(rf"^\s*{_NUMBER}\s*([kmbt]?)\s+tokens\s+at\s+{_NUMBER}\s*$", re.IGNORECASE)
+_THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+class Annealed(NamedTuple):
+    """The final LR of a pre-training as a share of its peak, and how far off that may be (None: a fifth of it)."""
+
+    share: float
+    spread: float | None = None
+
+
+class Pretrained(NamedTuple):
+    """The tokens of a pre-training and its peak LR."""
+
+    tokens: float
+    peak: float
+
+
+def with_priors(model: str | Path | Spec, priors: Mapping[str, str | Mapping[str, Any]]) -> Spec:
+    """Return a model with other priors of some parameters.
+
+    Parameters
+    ----------
+    model
+        Name of a shipped model, path of a model file, or a Spec.
+    priors
+        By parameter: ``"Beta(alpha=2, beta=18)"``, or a table as in a model file. Its ``reason`` may be left out.
+
+    Raises
+    ------
+    SpecError
+        If a text cannot be read, or the law has no such parameter; all faults of the priors are told at once.
+    """
+    spec = read_spec(model)
+    document = tomllib.loads(spec.text)
+    tables = document["priors"]
+    for name, prior in priors.items():
+        stated = {"reason": "stated by the user", **(_table(name, prior) if isinstance(prior, str) else prior)}
+        before = tables.get(name, {})
+        # where a part of the discrepancy acts is not what a prior says
+        kept = {key: before[key] for key in ("in_likelihood",) if key in before}
+        tables[name] = kept | stated
+    return parse_spec(spec.name, tomli_w.dumps(document))
+
+
+def _table(name: str, text: str) -> dict[str, Any]:
+    return parse_prior(f"{name} ~ {text}")[1]
+
+
+def parse_prior(text: str) -> tuple[str, dict[str, Any]]:
+    """Read ``NAME ~ Family(argument=value, ...)``; arguments are as in a model file, ``{ pt = 1, cpt = 2 }`` too.
+
+    Raises
+    ------
+    SpecError
+        If the text is not of that form.
+    """
+    found = _FORM.match(text)
+    example = "'loss_potential ~ Beta(alpha=2, beta=18)'"
+    if found is None:
+        raise SpecError(f"cannot read the prior {text!r}: write it as {example}")
+    name, family, inner = found.groups()
+    numbers = re.sub(r"(?<![\w.])\.(\d)", r"0.\1", inner)  # TOML asks for the 0 of 0.5
+    try:
+        arguments = tomllib.loads(f"found = {{ {numbers} }}")["found"]
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"cannot read the arguments of the prior {text!r}: write it as {example}") from error
+    strange = sorted(set(arguments) & (NOT_ARGUMENTS - {"unit", "reason"}))
+    if strange or family not in FAMILIES:
+        what = f"{strange[0]} is not an argument" if strange else f"{family!r} is not one of {', '.join(FAMILIES)}"
+        raise SpecError(f"cannot read the prior {text!r}: {what}")
+    return name, {"distribution": family, "reason": GIVEN, **arguments}
+
+
+def parse_annealed(text: str) -> Annealed:
+    """Read ``0.1``, ``10%`` or ``0.1 +- 0.03``.
+
+    Raises
+    ------
+    SpecError
+        If the text is not of that form, or no share.
+    """
+    found = _SHARE.match(text)
+    if found is None:
+        raise SpecError(
+            f"cannot read {text!r} as what pre-training was annealed to: give its final LR over its peak, as 0.1, 10% "
+            "or '0.1 +- 0.03'"
+        )
+    share, per_cent, spread, spread_per_cent = found.groups()
+    annealed = Annealed(
+        float(share) / (100 if per_cent else 1), float(spread) / (100 if spread_per_cent else 1) if spread else None
+    )
+    _check_annealed(annealed)
+    return annealed
+
+
+def parse_pretrained(text: str) -> Pretrained:
+    """Read ``2e12 tokens at 3e-4`` (or ``2T tokens at 3e-4``).
+
+    Raises
+    ------
+    SpecError
+        If the text is not of that form, or a number is 0.
+    """
+    found = _TRAINED.match(text)
+    if found is None:
+        raise SpecError(f"cannot read {text!r} as a pre-training: write it as '2e12 tokens at 3e-4' (the peak LR)")
+    tokens, unit, peak = found.groups()
+    pretrained = Pretrained(float(tokens) * _THOUSANDS[unit.lower()], float(peak))
+    _check_pretrained(pretrained)
+    return pretrained
+
+
+def _check_annealed(annealed: Annealed) -> None:
+    if not 0 <= annealed.share <= 1:
+        raise SpecError(f"pre-training was annealed to a share of its peak between 0 and 1, not {annealed.share:g}")
+    if annealed.spread is not None and not 0 < annealed.spread <= 1:
+        raise SpecError(f"the spread of what pre-training was annealed to lies in (0, 1], not {annealed.spread:g}")
+
+
+def _check_pretrained(pretrained: Pretrained) -> None:
+    for what, value in zip(("tokens", "peak LR"), pretrained, strict=True):
+        if not (value > 0 and math.isfinite(value)):
+            raise SpecError(f"the {what} of pre-training must be positive, not {value:g}")
+
+
+def with_history(
+    curves: Curves,
+    model: str | Path | Spec = "open-checkpoint",
+    *,
+    annealed_to: Annealed | float | None = None,
+    pretrained: Pretrained | tuple[float, float] | None = None,
+) -> Spec:
+    """Return an open model with priors that say what is known of the pre-training.
+
+    Parameters
+    ----------
+    curves
+        The pilots: the model's loss potential is relative to their largest LR, its forward area in their steps.
+    model
+        An open model.
+    annealed_to
+        Final LR of pre-training over its peak. Without ``pretrained`` that peak is taken to be the pilots'.
+    pretrained
+        Tokens of pre-training, and its peak LR.
+
+    Raises
+    ------
+    SpecError
+        If the model knows its checkpoint from the data, or a value is out of range.
+    DataError
+        If ``pretrained`` is given, and no pilot has ``batch_tokens``.
+    """
+    spec = read_spec(model)
+    if spec.law.knows_checkpoint:
+        raise SpecError(
+            f"law {spec.law.name!r} reads the pre-training from the data, so nothing can be stated of it: use "
+            "-m open-checkpoint, or leave --annealed-to and --pretrained out"
+        )
+    trained = None if pretrained is None else Pretrained(*pretrained)
+    priors: dict[str, dict[str, Any]] = {}
+    if trained is not None:
+        _check_pretrained(trained)
+        priors["checkpoint_forward_area"] = _forward_area(curves, trained)
+    if annealed_to is not None:
+        annealed = annealed_to if isinstance(annealed_to, Annealed) else Annealed(annealed_to)
+        _check_annealed(annealed)
+        priors["loss_potential"] = _loss_potential(annealed, _largest_rate(curves), trained and trained.peak)
+    return with_priors(spec, priors)
+
+
+def _loss_potential(annealed: Annealed, largest: float, peak: float | None) -> dict[str, Any]:
+    """Return the prior of the final LR over the pilots' largest: it may be above 1, so it is no Beta."""
+    ratio = 1.0 if peak is None else peak / largest
+    of_peak = "the pilots' peak" if peak is None else f"a peak of {peak:g}"
+    reason = f"stated: annealed to {annealed.share:g} of {of_peak}; here over the pilots' largest LR, {largest:g}"
+    if annealed.share == 0:
+        return {"distribution": "HalfNormal", "sigma": (annealed.spread or ZERO_SPREAD) * ratio, "reason": reason}
+    sigma = SHARE_SPREAD if annealed.spread is None else annealed.spread / annealed.share
+    return {"distribution": "LogNormal", "median": annealed.share * ratio, "sigma": sigma, "reason": reason}
+
+
+def _forward_area(curves: Curves, trained: Pretrained) -> dict[str, Any]:
+    given = curves.runs["batch_tokens"].dropna()
+    if given.empty:
+        raise DataError("to count the tokens of pre-training in steps of the pilots, give batch_tokens in runs.csv")
+    steps = trained.tokens / float(given.iloc[0])
+    return {
+        "distribution": "LogNormal",
+        "median": steps * trained.peak * MEAN_RATE,
+        "sigma": RATE_SPREAD,
+        "reason": f"stated: {trained.tokens:g} tokens at a peak of {trained.peak:g}, {steps:,.0f} steps of the pilots; "
+        f"a mean LR of {MEAN_RATE:g} of the peak, within a factor of 1.5",
+    }
+
+
+def _largest_rate(curves: Curves) -> float:
+    return float(max(np.max(learning_rates(curves, str(run))) for run in curves.runs.index))
+
+
+def stated(
+    curves: Curves,
+    model: str | Path | Spec,
+    priors: Sequence[str] = (),
+    annealed_to: str | None = None,
+    pretrained: str | None = None,
+) -> tuple[Spec, list[str]]:
+    """Return a model with all that was said on the command line, and sentences that say how it was taken.
+
+    Raises
+    ------
+    SpecError, DataError
+        As of `parse_prior`, `with_priors` and `with_history`; or if one parameter is stated twice.
+    """
+    spec = read_spec(model)
+    read = [parse_prior(text) for text in priors]
+    names = [name for name, _ in read]
+    names += ["loss_potential"] * (annealed_to is not None) + ["checkpoint_forward_area"] * (pretrained is not None)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"the prior of {', '.join(twice)} is stated twice: state it once")
+    if annealed_to is not None or pretrained is not None:
+        spec = with_history(
+            curves,
+            spec,
+            annealed_to=None if annealed_to is None else parse_annealed(annealed_to),
+            pretrained=None if pretrained is None else parse_pretrained(pretrained),
+        )
+    if read:
+        spec = with_priors(spec, dict(read))
+    return spec, [f"prior of {name}: {_said(spec.priors[name])}" for name in names]
+
+
+def _said(prior: Prior) -> str:
+    arguments = ", ".join(
+        f"{key}={value:g}" if isinstance(value, float | int) else f"{key}={dict(value)}"
+        for key, value in prior.arguments.items()
+    )
+    return f"{prior.family}({arguments}) ({prior.reason})"

@@ -1,0 +1,113 @@
+"""What hiding the pre-training costs: a fit of pilots alone beside one that knows the history.
+
+    uv run python benchmarks/open_checkpoint.py [DATA] [--where QUERY] [--only recover leave pilot]
+
+``recover``: for each checkpoint of the data, the posterior of its loss potential from the CPT runs that start there,
+without parents and pre-training runs. ``leave``: the runs of the checkpoint that has most are left out in turn, with
+history hidden (open-checkpoint) and known (cpt-replay). ``pilot``: one of those runs alone forecasts the others.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt.backtest import backtest, means
+from bayes_cpt.curves import Curves, ancestors, curves_from_frames, learning_rates, read_curves, select
+from bayes_cpt.forecasting import forecast
+from bayes_cpt.inference import Fit, fit
+from bayes_cpt.score import averaged, score_draws
+from bayes_cpt.shipped import shipped
+
+COLUMNS = ["mae", "wis", "cover50", "cover90", "width90"]
+PILOTS = ("cpt_m_wsd000_wsd_r050", "cpt_m_wsd000_wsd_r000")
+
+
+def part(curves: Curves, runs: Sequence[str], *, hidden: bool) -> Curves:
+    """Return CPT runs without their history, or with it."""
+    names = set(runs) | (set() if hidden else {name for run in runs for name in ancestors(curves, run)})
+    table = curves.runs[curves.runs.index.isin(names)]
+    lr, losses = (rows[rows["run"].isin(names)] for rows in (curves.lr, curves.losses))
+    return curves_from_frames(table.assign(parent=None, parent_step=None) if hidden else table, lr, losses)
+
+
+def checkpoints(curves: Curves) -> dict[str, list[str]]:
+    """Return the CPT runs from each checkpoint, those with most runs first."""
+    found: dict[str, list[str]] = {}
+    for run, link in curves.links.items():
+        if link.phase == "cpt":
+            found.setdefault(f"{link.parent} at {link.parent_step}", []).append(run)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def true_potential(curves: Curves, run: str) -> tuple[float, float]:
+    """Return the LR at the checkpoint over the peak of pre-training, and that peak."""
+    history = [learning_rates(curves, name) for name in ancestors(curves, run)]
+    last = float(history[-1][curves.links[run].parent_step - 1])
+    peak = max(float(rates.max()) for rates in history)
+    return last / peak, peak
+
+
+def recover(curves: Curves) -> pd.DataFrame:
+    """Fit each checkpoint's runs alone, and set the loss potential found beside the true one."""
+    rows = []
+    for name, runs in checkpoints(curves).items():
+        share, peak = true_potential(curves, runs[0])
+        largest = max(float(learning_rates(curves, run).max()) for run in runs)
+        found = fit(part(curves, runs, hidden=True), "open-checkpoint", progress=False)
+        low, middle, high = np.quantile(found.posterior["loss_potential"], [0.05, 0.5, 0.95])
+        # the law's is relative to the largest LR of the pilots
+        rows.append((name, len(runs), share, share * peak / largest, low, middle, high))
+        print(f"{name}: {found.verdict}", flush=True)
+    columns = ["checkpoint", "runs", "of the PT peak", "of the pilots' peak", "q05", "q50", "q95"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def leave(curves: Curves) -> pd.DataFrame:
+    """Leave each run of the first checkpoint out, with history hidden and known."""
+    runs = next(iter(checkpoints(curves).values()))
+    tables = {}
+    for title, model, hidden in (("hidden", "open-checkpoint", True), ("known", "cpt-replay", False)):
+        result = backtest(part(curves, runs, hidden=hidden), model, done=lambda *said: print(*said, flush=True))
+        doubts = result.table.drop_duplicates("fold")["converged"]
+        print(f"{title}: {int((~doubts).sum())} of {len(doubts)} fits did not converge", flush=True)
+        tables[title] = means(result.table)[COLUMNS]
+    return pd.concat(tables, names=["history"])
+
+
+def pilot(curves: Curves) -> pd.DataFrame:
+    """Forecast the other runs of the first checkpoint from one pilot alone."""
+    runs = next(iter(checkpoints(curves).values()))
+    tables = {}
+    for run in PILOTS:  # half replay, and none
+        found = fit(part(curves, [run], hidden=True), "open-checkpoint", progress=False)
+        print(f"{run}: {found.verdict}", flush=True)
+        tables[run] = forecast_of_others(found, part(curves, [name for name in runs if name != run], hidden=True))
+    return pd.concat(tables, names=["pilot"])
+
+
+def forecast_of_others(found: Fit, others: Curves) -> pd.DataFrame:
+    """Score the forecasts of runs, from their first step on."""
+    losses = others.losses[(others.losses["step"] > 0) & others.losses["domain"].isin(found.domains)]
+    steps = {str(run): rows["step"].unique().tolist() for run, rows in losses.groupby("run")}
+    return averaged(score_draws(forecast(found, others, steps=steps), losses.reset_index(drop=True)))[COLUMNS]
+
+
+PARTS = {"recover": recover, "leave": leave, "pilot": pilot}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("data", nargs="?", default=str(shipped("data/microcpt")))
+    parser.add_argument("--where", default="model_size == 332448")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    given = parser.parse_args()
+    curves = select(read_curves(given.data), given.where)
+    for name in given.only:
+        print(f"\n{PARTS[name](curves).round(4).to_string()}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
