@@ -25,7 +25,8 @@ import numpy as np
 
 from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.features import Design
-from bayes_cpt.laws import Array, Terms
+from bayes_cpt.formulas import Terms
+from bayes_cpt.responses import Array
 
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""

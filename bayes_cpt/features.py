@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from bayes_cpt.areas import FloatArray, IntArray, Phase, Segment, forward_area, phases_of, positions
 from bayes_cpt.curves import Curves, ancestors, lineage
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws import Array
-from bayes_cpt.responses import EXPONENTIAL, Response
+from bayes_cpt.responses import EXPONENTIAL, Array, Response
 
 MILLION = 1e6
 """The laws count parameters of a model in millions."""

@@ -16,10 +16,10 @@ import pymc as pm
 import xarray as xr
 
 from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.coefficients import Reference
 from bayes_cpt.curves import Curves, curves_from_frames, digest, select
 from bayes_cpt.discrepancy import Seen, effect_dimension, effect_labels
 from bayes_cpt.errors import FitFileError
-from bayes_cpt.laws import Reference
 from bayes_cpt.likelihood import Model, effect_columns, effects_given_losses, evaluate
 from bayes_cpt.model import build, domain_models, measured_nodes
 from bayes_cpt.observations import Observations, observe

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bayes_cpt.areas import FloatArray
+from bayes_cpt.coefficients import Reference
 from bayes_cpt.discrepancy import COMPONENTS, Nodes, Seen, noise_variance
 from bayes_cpt.features import Design, with_annealing
-from bayes_cpt.laws import Array, Law, Reference
+from bayes_cpt.laws import Law
+from bayes_cpt.responses import Array
 
 
 class Model(NamedTuple):

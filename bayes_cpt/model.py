@@ -11,10 +11,10 @@ from bayes_cpt.areas import FloatArray
 from bayes_cpt.discrepancy import Seen
 from bayes_cpt.errors import SpecError
 from bayes_cpt.gaussian import marginal_log_likelihood
-from bayes_cpt.laws import Array
 from bayes_cpt.likelihood import Model, coefficients, effect_columns, evaluate
 from bayes_cpt.observations import Observations
 from bayes_cpt.out_of_domain import PARAMETERS, SCALE, Changes, combination, departure_columns, spread_over, variance
+from bayes_cpt.responses import Array
 from bayes_cpt.specs import FAMILIES, Prior, Spec
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.coefficients import SHIFT_SIGN, Reference
 from bayes_cpt.curves import MINIMUM_POINTS, Curves, end_step, learning_rates, lineage
 from bayes_cpt.errors import DataError
 from bayes_cpt.features import Design, design, warmup_steps
-from bayes_cpt.laws import SHIFT_SIGN, Law, Reference
+from bayes_cpt.laws import Law
 from bayes_cpt.out_of_domain import BASIS, Changes, changes
 
 MINIMUM_RUNS = 2

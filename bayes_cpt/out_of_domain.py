@@ -17,7 +17,7 @@ from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.curves import Curves, measured_losses, transfer_run
 from bayes_cpt.discrepancy import noise_variance
 from bayes_cpt.features import Design
-from bayes_cpt.laws import Array
+from bayes_cpt.responses import Array
 
 BASIS = ("pt", "cpt")
 COEFFICIENTS = ("k_pt", "k_cpt")

@@ -10,7 +10,8 @@ from bayes_cpt import schedules
 from bayes_cpt.areas import Segment, areas, phases_of
 from bayes_cpt.curves import Curves, curves_from_frames, end_step, learning_rates
 from bayes_cpt.features import design, mean_learning_rate, with_annealing
-from bayes_cpt.laws import Terms, law
+from bayes_cpt.formulas import Terms
+from bayes_cpt.laws import law
 from bayes_cpt.schedules import Schedule
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from bayes_cpt.areas import FloatArray
-from bayes_cpt.laws import (
+from bayes_cpt.formulas import (
     monotone_multiplier_cpt,
     monotone_multiplier_pt,
     own_share_multiplier_cpt,

@@ -23,8 +23,9 @@ from bayes_cpt.discrepancy import (
     smooth_modes,
 )
 from bayes_cpt.features import Design, design, with_annealing
+from bayes_cpt.formulas import Terms
 from bayes_cpt.gaussian import marginal_log_likelihood
-from bayes_cpt.laws import Terms, law
+from bayes_cpt.laws import law
 from bayes_cpt.likelihood import effects_given_losses
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}

@@ -18,6 +18,8 @@ ORDER = [
     "schedules",
     "areas",
     "responses",
+    "formulas",
+    "coefficients",
     "laws",
     "validation",
     "curves",

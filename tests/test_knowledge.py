@@ -31,7 +31,7 @@ REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0
 def pilots(final: float, runs: dict[str, tuple[float, Schedule]]) -> bc.Curves:
     """Return losses on D_pt by Fig. 3 of runs from a checkpoint annealed to ``final`` of its peak, history hidden."""
     planned = history(runs, bc.wsd(peak=2e-3, steps=6000, warmup=100, final=final))
-    coefficients = {"pt": KNOWLEDGE_PILE["pt"] | REPLAY_FORM}
+    coefficients = {"pt": {**KNOWLEDGE_PILE["pt"], **REPLAY_FORM}}
     measured = simulate(planned, "cpt-replay", coefficients, memory=100.0, noise=0.003, every=100, seed=1)
     return without_history(measured, batch_tokens=64)
 

@@ -13,26 +13,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pytensor.gradient import grad
 
+from bayes_cpt.coefficients import SHIFT_SIGN, Reference
 from bayes_cpt.errors import SpecError
-from bayes_cpt.laws import (
-    LAWS,
-    SHIFT_SIGN,
-    Law,
-    Reference,
+from bayes_cpt.formulas import (
     Terms,
     distribution_shift,
-    law,
     monotone_multiplier_cpt,
     monotone_multiplier_pt,
     own_share_multiplier_cpt,
     own_share_multiplier_pt,
 )
+from bayes_cpt.laws import LAWS, Law, law
 
 type FloatArray = NDArray[np.float64]
 
 CASES = [(law, domain) for law in LAWS.values() for domain in law.terms]
-CPT_CASES = [(law, domain) for law, domain in CASES if law.has_shift]
-REPLAY_CASES = [(law, domain) for law, domain in CASES if law.has_replay]
+CURVE_CASES = [(law, domain) for law, domain in CASES if not law.is_final]
+CPT_CASES = [(law, domain) for law, domain in CURVE_CASES if law.has_shift]
+REPLAY_CASES = [(law, domain) for law, domain in CURVE_CASES if law.has_replay]
+FINAL_CASES = [(law, domain) for law, domain in CASES if law.is_final]
 
 
 def identify(value: Any) -> str:
@@ -41,6 +40,8 @@ def identify(value: Any) -> str:
 
 relaxed = settings(deadline=None, max_examples=50)
 every_law = pytest.mark.parametrize(("law", "domain"), CASES, ids=identify)
+every_curve_law = pytest.mark.parametrize(("law", "domain"), CURVE_CASES, ids=identify)
+every_final_law = pytest.mark.parametrize(("law", "domain"), FINAL_CASES, ids=identify)
 every_cpt_law = pytest.mark.parametrize(("law", "domain"), CPT_CASES, ids=identify)
 every_replay_law = pytest.mark.parametrize(("law", "domain"), REPLAY_CASES, ids=identify)
 
@@ -69,6 +70,15 @@ PARAMETERS: Mapping[str, st.SearchStrategy[float]] = {
     "g1": st.floats(-0.2, 0.3),
     "g2": st.floats(-0.2, 0.3),
     "g3": st.floats(0.1, 0.4),
+    "final_loss": st.floats(1, 4),
+    "length_term": st.floats(0.05, 0.5),
+    "share_term": st.floats(0.05, 1),
+    "a": st.floats(0.1, 0.5),
+    "h": st.floats(0.1, 1),
+    "b": st.floats(0.1, 0.6),
+    "e": st.floats(0.01, 0.5),
+    "g": st.floats(0.2, 1),
+    "t": st.floats(0.5, 20),
     "a1": st.floats(-0.5, 0.5),
     "a2": st.floats(0.5, 6),
     "checkpoint_forward_area": st.floats(0.5, 20),
@@ -109,6 +119,7 @@ def features(points: int = 5, **changes: Any) -> dict[str, Any]:
         "replay_ratio": np.full(points, 0.3),
         "mean_learning_rate_cpt": np.linspace(1, 0.4, points),
         "model_size": np.full(points, 500.0),
+        "length_cpt": np.linspace(1, 100, points),
     } | changes
 
 
@@ -224,7 +235,7 @@ def test_more_replay_means_less_shift(law: Law, domain: str, data: st.DataObject
     assert (np.diff(shift) < 0).all()
 
 
-@every_law
+@every_curve_law
 def test_more_training_and_more_annealing_lower_the_loss(law: Law, domain: str):
     more = {"forward_area_pt": np.linspace(2, 9, 5), "forward_area_cpt": np.linspace(1, 9, 5)}
     assert (np.diff(terms_of(law, domain, some(law, 4), features() | more).base) < 0).all()
@@ -304,7 +315,7 @@ def test_a_larger_model_is_better_by_the_size_term_alone(size: float):
 # Coefficients and back -----------------------------------------------------------------------------------------------
 
 
-@every_law
+@every_curve_law
 @relaxed
 @given(data=st.data())
 def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data: st.DataObject):
@@ -338,7 +349,7 @@ def test_the_shift_at_the_reference_without_replay_is_the_one_sampled(law: Law, 
     np.testing.assert_allclose(shift, SHIFT_SIGN[domain] * parameters["shift_at_reference"], rtol=1e-9)
 
 
-@every_law
+@every_curve_law
 @relaxed
 @given(data=st.data())
 def test_annealing_fully_from_the_largest_lr_wins_the_drop(law: Law, domain: str, data: st.DataObject):
@@ -351,6 +362,23 @@ def test_annealing_fully_from_the_largest_lr_wins_the_drop(law: Law, domain: str
     given = features() | {"annealing_area_pt": 0.0, "annealing_area_cpt": 0.0} | {where: full}
     annealing = terms_of(law, domain, parameters, given).annealing
     np.testing.assert_allclose(annealing, -parameters["annealing_drop"], rtol=1e-6)
+
+
+@every_final_law
+@relaxed
+@given(data=st.data())
+def test_a_domain_alone_at_the_reference_ends_at_the_final_loss_and_more_of_it_is_better(
+    law: Law, domain: str, data: st.DataObject
+):
+    parameters = data.draw(parameters_of(law))
+    share = np.linspace(0, 1, 9)
+    given = features(9, replay_ratio=share if domain == "pt" else 1 - share, length_cpt=100.0)
+    loss = terms_of(law, domain, parameters, given).loss
+    assert loss[-1] == pytest.approx(parameters["final_loss"], rel=1e-9)
+    won = loss[0] - loss[-1] + parameters.get("length_term", 0.0)  # no share, no length term
+    assert won == pytest.approx(parameters["share_term"], rel=1e-7)
+    if law.name == "data-mixing":
+        assert (np.diff(loss) < 0).all()
 
 
 def test_an_open_checkpoint_is_the_known_one_when_its_history_is_told():

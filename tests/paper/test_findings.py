@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bayes_cpt.laws import Terms, distribution_shift
+from bayes_cpt.formulas import Terms, distribution_shift
 from bayes_cpt.published import (
     HALF_REPLAY,
     KNOWLEDGE_PILE,

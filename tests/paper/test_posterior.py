@@ -6,7 +6,7 @@ from conftest import history
 
 import bayes_cpt as bc
 from bayes_cpt.curves import merge
-from bayes_cpt.laws import distribution_shift
+from bayes_cpt.formulas import distribution_shift
 from bayes_cpt.published import LARGER_MODELS
 from bayes_cpt.simulate import simulate
 
