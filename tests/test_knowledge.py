@@ -218,7 +218,7 @@ def potential(fit: bc.Fit) -> np.ndarray:
 
 
 def small_fit(curves: bc.Curves, model: "str | bc.Spec" = "open-cpt") -> bc.Fit:
-    return bc.fit(curves, model, draws=150, tune=150, seed=1, progress=False)
+    return bc.fit(curves, model, draws=100, tune=150, seed=1, progress=False)
 
 
 REPLAYED = {"new": (0.0, REWARMED), "old": (1.0, REWARMED)}
@@ -227,18 +227,18 @@ REPLAYED = {"new": (0.0, REWARMED), "old": (1.0, REWARMED)}
 
 @pytest.mark.slow
 def test_loss_potential_is_recovered_from_pilots_alone():
-    true = np.array([0.0, 0.5, 1.0])
+    true = np.array([0.0, 0.5])
     found = np.array([potential(small_fit(pilots(final, REPLAYED), "open-checkpoint")) for final in true])
     print(f"\n{found}")
     assert (np.diff(found[:, 1]) > 0).all()
-    # 0 and 1 lie at the edge of the prior, which no central interval holds
+    # 0 lies at the edge of the prior, which no central interval holds
     assert (found[:, 0] <= np.maximum(true, 0.02)).all()
-    assert (found[:, 2] >= np.minimum(true, 0.98)).all()
+    assert (found[:, 2] >= true).all()
     assert (np.abs(found[:, 1] - true) <= POTENTIAL_LIMIT).all()
 
 
 POTENTIAL_LIMIT = 0.1
-"""Error of the median of loss potential; seen: .04 at 0, .02 at .5, .02 at 1."""
+"""Error of the median of loss potential; seen: .04 at 0, .02 at .5."""
 
 
 @pytest.mark.slow
