@@ -7,6 +7,7 @@ Prints a row a model, and the three parameters with the smallest p-values; draws
 """
 
 import argparse
+import sys
 import time
 
 import pandas as pd
@@ -35,6 +36,12 @@ def row(result: Calibration, seconds: float) -> dict[str, object]:
     }
 
 
+def progress(done: int, simulations: int) -> None:
+    """Say every fifty simulations how many are done."""
+    if done % 50 == 0:
+        print(f"{done} of {simulations}", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Print the table and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,7 +53,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", default="docs/calibration.png")
     arguments = parser.parse_args()
     domains = None if arguments.domain is None else [arguments.domain]
-    options = {"simulations": arguments.simulations, "draws": arguments.draws, "domains": domains}
+    options = {"simulations": arguments.simulations, "draws": arguments.draws, "domains": domains, "done": progress}
     results: list[Calibration] = []
     rows = []
     for model in arguments.model or model_names():
