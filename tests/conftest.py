@@ -41,8 +41,12 @@ FIRST_AND_LAST_STEP = {"pt_const": (10, 100), "pt_decay": (10, 20), "cpt_r00": (
 
 @pytest.fixture
 def tiny_folder(tmp_path: Path) -> Path:
+    return tiny_curves(tmp_path)
+
+
+def tiny_curves(where: Path) -> Path:
     """Write a sound curve folder: a PT run, a PT branch that decays, two CPT runs of different replay."""
-    folder = tmp_path / "tiny"
+    folder = where / "tiny"
     folder.mkdir()
     losses = [
         f"{run},{step},{domain},{level + 1 / (1 + step):.4f}"

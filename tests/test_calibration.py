@@ -26,7 +26,8 @@ POINTS = 12
 """Measured in each of the few runs of the template, to keep the tests short."""
 
 SIMULATIONS = 200
-"""Of the model that is cheapest to fit; benchmarks/calibration.py has the others."""
+"""Of the model that is cheapest to fit: the others take minutes, and benchmarks/calibration.py has them."""
+MODEL = "data-mixing"
 PLANTED = 60
 """A planted fault shows with fewer."""
 
@@ -152,16 +153,13 @@ def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared
 
 
 def noisier(prepared: Prepared, parameters: Mapping[str, FloatArray], random: np.random.Generator):
-    """Simulate with twice the noise that the model has."""
-    louder = {name: 2 * parameters[name] for name in ("noise_floor", "noise_learning_rate")}
-    return simulated_losses(prepared, {**parameters, **louder}, random)
+    """Simulate with three times the noise that the model has."""
+    return simulated_losses(prepared, {**parameters, "noise_floor": 3 * parameters["noise_floor"]}, random)
 
 
 def calibration(simulations: int, **options) -> Calibration:
-    curves = pilot_runs(read_spec("annealing").law, POINTS)
-    result = calibrate(
-        curves, "annealing", domains=["pt"], simulations=simulations, draws=19, tune=80, seed=1, **options
-    )
+    curves = pilot_runs(read_spec(MODEL).law, POINTS)
+    result = calibrate(curves, MODEL, domains=["pt"], simulations=simulations, draws=19, tune=80, seed=1, **options)
     print(f"\n{result.verdict}\n{result.uniformity.sort_values('p').head(5).round(4)}")
     return result
 
@@ -170,7 +168,7 @@ def calibration(simulations: int, **options) -> Calibration:
 def test_ranks_of_truths_among_their_posteriors_are_uniform():
     result = calibration(SIMULATIONS)
     assert len(result.ranks) == SIMULATIONS
-    assert set(read_spec("annealing").priors) <= {name.partition("[")[0] for name in result.ranks}
+    assert set(read_spec(MODEL).priors) <= {name.partition("[")[0] for name in result.ranks}
     assert result.fits["converged"].mean() >= 0.95
     assert result.calibrated
 
@@ -179,6 +177,4 @@ def test_ranks_of_truths_among_their_posteriors_are_uniform():
 def test_losses_noisier_than_the_model_says_are_found_out():
     result = calibration(PLANTED, simulator=noisier)
     assert not result.calibrated
-    assert {"noise_floor[pt]", "noise_learning_rate[pt]"} & set(
-        result.uniformity.index[result.uniformity["corrected"] < 0.01]
-    )
+    assert "noise_floor[pt]" in result.uniformity.index[result.uniformity["corrected"] < 0.01]

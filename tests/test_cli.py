@@ -195,10 +195,11 @@ def test_what_is_stated_reaches_the_model(run: Run, tiny_folder: Path, monkeypat
     class ReachedError(BayesCptError):
         """The model came where it is fitted."""
 
-    def instead(_curves: object, spec: Spec, *_: object, **__: object) -> None:
+    def instead(_curves: object, given: Spec | list[Spec], *_: object, **__: object) -> None:
+        spec = given[0] if isinstance(given, list) else given
         raise ReachedError(f"beta has {spec.priors['beta'].arguments}, area {spec.priors['checkpoint_forward_area']}")
 
-    monkeypatch.setattr(cli.bc, command, instead, raising=False)
+    monkeypatch.setattr(cli.bc, {"fit": "fit_average"}.get(command, command), instead, raising=False)
     outcome = run(
         command, tiny_folder, "-m", "open-checkpoint", "--prior", "beta ~ Normal(mu=0.5, sigma=0.01)",
         "--annealed-to", "10%", "--pretrained", "6400 tokens at 0.002",
@@ -302,12 +303,16 @@ def test_an_average_is_fitted_into_one_file_that_forecast_and_decide_read(
     schedule = 'kind = "constant"\npeak = 1e-3\nsteps = 500'
     (tmp_path / "plan.toml").write_text(f'parent = "pt"\nreplay = 0.0\n[schedule]\n{schedule}\n')
 
-    def fit_average(_curves: bc.Curves, laws: list[str], weights: dict[str, float], **_: object) -> bc.Average:
-        assert laws == ["cpt", "higher"]
+    (tmp_path / "higher.toml").write_text(bc.read_spec("cpt").text)
+
+    def fit_average(_curves: bc.Curves, laws: list[Spec], weights: dict[str, float], **_: object) -> bc.Average:
+        assert [spec.name for spec in laws] == ["cpt", "higher"]
         return bc.average([fitted, higher], weights)
 
     monkeypatch.setattr(cli.bc, "fit_average", fit_average, raising=False)
-    made = run("fit", tmp_path / "data", "-m", "cpt", "-m", "higher", "--weights", tmp_path / "weights.csv")
+    made = run(
+        "fit", tmp_path / "data", "-m", "cpt", "-m", tmp_path / "higher.toml", "--weights", tmp_path / "weights.csv"
+    )
     assert "cpt, weight 0.750" in made.out
     assert "higher, weight 0.250" in made.out
     for command in ("forecast", "decide"):

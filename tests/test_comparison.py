@@ -81,7 +81,7 @@ def without_a_run(prepared: Prepared) -> bc.Fit:
 @pytest.mark.slow
 def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, without_a_run: bc.Fit):
     given = conditional(without_a_run, unseen(prepared, {"going": 0}))["pt"]
-    assert given.columns.shape[1] == 1  # its amplitude of the shift: that of the runs that were fitted is known
+    assert given.columns.shape[1] == 2  # its amplitudes of annealing and shift: those of fitted runs are known
     assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
     loss = given.points["loss"].to_numpy()
     logs = marginal_log_density(loss - given.mean, given.variance, given.columns)
