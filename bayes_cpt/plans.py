@@ -5,7 +5,7 @@ A plan stands for itself until `resolve` holds it against data, which know its p
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Integral, Real
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayes_cpt import schedules
-from bayes_cpt.curves import Curves, curves_from_tables, learning_rates, merge
+from bayes_cpt.curves import Curves, ancestors, curves_from_tables, learning_rates, merge
 from bayes_cpt.errors import CurvesError, ScheduleError, hint
 from bayes_cpt.schedules import Floats, Ints, Names, Schedule
 from bayes_cpt.validation import Table, listed, read_table, table_of_frame
@@ -272,7 +272,28 @@ def resolve(plan: Plan, known: Curves) -> Curves:
     going_on = planned.runs.index.intersection(known.runs.index)
     if faults := [fault for run in going_on for fault in _breaks(planned, known, run)]:
         raise CurvesError(plan.source, faults)
-    return planned
+    return replace(planned, runs=_with_inherited(planned, known))
+
+
+def _with_inherited(planned: Curves, known: Curves) -> pd.DataFrame:
+    """Give planned runs that do not say so the model size and batch of what they go on from."""
+    everyone = family(planned, known)
+    filled = planned.runs.copy()
+    for column in ("model_size", "batch_tokens"):
+        given = {run: getattr(link, column) for run, link in everyone.links.items()}
+        recorded = known.runs[column].to_dict()
+        filled[column] = [
+            next((value for value in _told(everyone, given, recorded, str(run)) if pd.notna(value)), np.nan)
+            for run in filled.index
+        ]
+    return filled
+
+
+def _told(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str, float], run: str) -> Iterator[float]:
+    """What a run says, what was recorded of it, and what its ancestors say, the nearest first."""
+    yield given[run]
+    yield recorded.get(run, np.nan)
+    yield from (given[name] for name in reversed(ancestors(everyone, run)))
 
 
 def family(planned: Curves, known: Curves) -> Curves:

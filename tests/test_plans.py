@@ -299,3 +299,9 @@ def test_a_run_in_progress_must_repeat_what_was_recorded(tmp_path: Path, tiny: C
     faults = faults_of(write(tmp_path / "plan", f"cpt_r00,{run}\n", lr), tiny)
     assert "run 'cpt_r00' is in the data and goes on here" in faults
     assert words in faults
+
+
+def test_planned_runs_have_the_model_size_and_the_batch_of_what_they_go_on_from(tiny: Curves):
+    planned = resolve(plan(parent="pt_decay", replay=[0.0, 0.25], schedule=schedules.constant(1e-3, 50)), tiny)
+    assert planned.runs["model_size"].tolist() == [1000, 1000]
+    assert planned.runs["batch_tokens"].tolist() == [64, 64]
