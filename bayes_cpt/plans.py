@@ -281,7 +281,7 @@ def _with_inherited(planned: Curves, known: Curves) -> pd.DataFrame:
     filled = planned.runs.copy()
     for column in ("model_size", "batch_tokens"):
         given = {run: getattr(link, column) for run, link in everyone.links.items()}
-        recorded = known.runs[column].to_dict()
+        recorded = {run: getattr(link, column) for run, link in known.links.items()}
         filled[column] = [
             next((value for value in _told(everyone, given, recorded, str(run)) if pd.notna(value)), np.nan)
             for run in filled.index
