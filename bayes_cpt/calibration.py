@@ -77,9 +77,11 @@ class Calibration:
 
     @cached_property
     def uniformity(self) -> pd.DataFrame:
-        """By parameter: ``p`` of the ranks being uniform, ``corrected`` for the number of parameters (Holm), and
-        ``mean``, the mean rank as a share: above a half, the posterior lies too low.
-        """  # noqa: D205
+        """How uniform each parameter's ranks are.
+
+        ``p`` of their being uniform, ``corrected`` for the number of parameters (Holm), and ``mean``, the mean rank as a
+        share: above a half, the posterior lies too low.
+        """
         p = uniformity(self._counts, self._size)
         share = (self.ranks + 0.5) / (self.draws + 1)
         return pd.DataFrame({"p": p, "corrected": _holm(p), "mean": share.mean()}, index=self.ranks.columns)
@@ -110,9 +112,10 @@ class Calibration:
 
     @property
     def band(self) -> pd.DataFrame:
-        """By place in (0, 1): ``lower`` and ``upper``, between which all differences stay together with probability
-        1 - ``LEVEL`` if all ranks are uniform.
-        """  # noqa: D205
+        """Limits of the differences by place in (0, 1): ``lower`` and ``upper``.
+
+        All of them stay between these together with probability 1 - ``LEVEL`` if all ranks are uniform.
+        """
         place = np.arange(1, self.draws + 1) / (self.draws + 1)
         threshold = np.quantile(_null(self._size, self.draws), LEVEL / len(self.ranks.columns))
         limits = binom.ppf([[threshold / 2], [1 - threshold / 2]], self._size, place) / self._size - place
