@@ -79,8 +79,8 @@ class Calibration:
     def uniformity(self) -> pd.DataFrame:
         """How uniform each parameter's ranks are.
 
-        ``p`` of their being uniform, ``corrected`` for the number of parameters (Holm), and ``mean``, the mean rank as a
-        share: above a half, the posterior lies too low.
+        ``p`` of their being uniform, ``corrected`` for the number of parameters (Holm), and ``mean``, the mean rank as
+        a share: above a half, the posterior lies too low.
         """
         p = uniformity(self._counts, self._size)
         share = (self.ranks + 0.5) / (self.draws + 1)
