@@ -63,7 +63,7 @@ class Comparison:
     def weights(self) -> dict[str, float]:
         """Share of each model in an average: `stacking_weights`, where each run and domain counts once."""
         unit = ["fold", "run", "domain"]
-        crps = self.points.groupby([*unit, "model"])["crps"].mean().unstack("model")  # noqa: PD010
+        crps = self.points.pivot_table("crps", unit, "model")
         between = self.distances.set_index([*unit, "model", "other"])["distance"]
         shape = (len(crps), crps.shape[1], crps.shape[1])
         order = pd.MultiIndex.from_tuples([(*key, *pair) for key in crps.index for pair in product(crps, crps)])
@@ -85,7 +85,7 @@ class Comparison:
         that fewer than ``FEW_DRAWS`` carry is rough. The others are means over folds, of means over runs and domains.
         """
         by = ["model", "fold"]
-        elpd = self.densities.groupby(["fold", "model"])["elpd"].sum().unstack("model")  # noqa: PD010
+        elpd = self.densities.pivot_table("elpd", "fold", "model", aggfunc="sum")
         behind = elpd.sub(elpd[elpd.sum().idxmax()], axis=0)
         columns = {
             "elpd": elpd.sum(),
@@ -96,7 +96,7 @@ class Comparison:
         }
         scores = averaged(self.points, [*by, "run", "domain"]).groupby(by)
         for name in ("mae", "wis", "cover50", "cover90"):
-            by_fold = scores[name].mean().unstack("model")  # noqa: PD010
+            by_fold = scores[name].mean().reset_index().pivot_table(name, "fold", "model")
             columns |= {name: by_fold.mean(), f"{name}_se": _error_of_sum(by_fold) / len(by_fold)}
         columns["weight"] = pd.Series(self.weights)
         columns["converged"] = self.points.groupby(by)["converged"].first().groupby("model").sum()
