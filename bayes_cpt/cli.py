@@ -310,7 +310,7 @@ def _progress(name: str, count: int, jobs: int) -> None:
 @app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
     """Do all of it on the shipped curves of a small language model, into a folder with figures and a report."""
-    fitted = bc.demo(output)
+    fitted = bc.demo(output, done=_progress)
     print(f"open {output / 'report.html'}")
     return _trusted(fitted)
 

@@ -187,7 +187,7 @@ def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, respo
         "forward_area_cpt": forward_area(continued)[at_cpt],
         # a law of finished runs has no value before the first step
         "length_cpt": np.maximum(np.concatenate([[0.0], np.cumsum(continued.tokens)]), 1.0)[at_cpt],
-        "mean_learning_rate_cpt": mean_learning_rate(continued, peak)[at_cpt],
+        "peak_learning_rate_cpt": peak_learning_rate(continued, peak)[at_cpt],
         "annealing_area_pt": response.rows(pretraining, at_pt, peak),
         "annealing_area_cpt": response.rows(continued, at_cpt, peak),
         "jump_area_cpt": response.rows(continued._replace(drop=peak * first), at_cpt, peak),
@@ -201,13 +201,18 @@ def _warmups_since(forward_area_pt: FloatArray, warmup: int) -> FloatArray:
     return np.maximum(forward_area_pt / own - 1, 0.0) if own > 0 else np.full(forward_area_pt.size, LONG_SINCE)
 
 
-def mean_learning_rate(continued: Phase, peak: float) -> FloatArray:
-    """Mean relative LR of CPT after 0, 1, ... steps, weighted by the LR itself; 1 before its first step.
+def peak_learning_rate(continued: Phase, peak: float) -> FloatArray:
+    """Largest relative LR of CPT so far after 0, 1, ... steps; from its first step on, that to which it warms up.
 
-    A millionth keeps it above 0 where the LR is 0 from the start.
+    The warm-up would tell of the first steps alone what is read as a property of the peak. A millionth keeps it above 0
+    where the LR is 0 from the start.
     """
-    squared = continued._replace(learning_rate=(continued.learning_rate / peak) ** 2)
-    return (forward_area(squared) + 1e-6) / (forward_area(continued) / peak + 1e-6)
+    rates = continued.learning_rate / peak
+    if not rates.size:
+        return np.ones(1)
+    rising = warmup_of(rates)
+    reached = np.maximum.accumulate(np.append(np.full(rising, rates[:rising].max()), rates[rising:]))
+    return np.maximum(np.append(reached[:1], reached), 1e-6)
 
 
 def _replay_ratio(curves: Curves, run: str) -> float:

@@ -153,14 +153,14 @@ def replay_exponential_cpt(
 
 
 def shift_speed_under(
-    replay_ratio: Array, mean_learning_rate_cpt: Array, E: Array, replay_slowing: Array, rate_exponent: Array
+    replay_ratio: Array, peak_learning_rate_cpt: Array, E: Array, replay_slowing: Array, rate_exponent: Array
 ) -> Array:
-    """Speed of the shift, ``E r_cpt^replay_slowing (mean LR of CPT)^rate_exponent``.
+    """Speed of the shift, ``E r_cpt^replay_slowing (peak LR of CPT)^rate_exponent``.
 
     E without replay at the peak LR. A thousandth is added to r_cpt, so that there is a value at full replay.
     """
     new_data = np.log(1 - 0.999 * replay_ratio)
-    return E * np.exp(replay_slowing * new_data + rate_exponent * np.log(mean_learning_rate_cpt))
+    return E * np.exp(replay_slowing * new_data + rate_exponent * np.log(peak_learning_rate_cpt))
 
 
 def _replayed(multiplier: Callable[..., Array], parameters: tuple[str, ...]) -> Callable[..., Terms]:
@@ -172,14 +172,14 @@ def _replayed(multiplier: Callable[..., Array], parameters: tuple[str, ...]) -> 
     def replayed_terms(
         *,
         replay_ratio: Array,
-        mean_learning_rate_cpt: Array,
+        peak_learning_rate_cpt: Array,
         replay_slowing: Array,
         rate_exponent: Array,
         E: Array,
         **rest: Array,
     ) -> Terms:
         of_multiplier = {name: rest.pop(name) for name in parameters if name in rest}
-        speed = shift_speed_under(replay_ratio, mean_learning_rate_cpt, E, replay_slowing, rate_exponent)
+        speed = shift_speed_under(replay_ratio, peak_learning_rate_cpt, E, replay_slowing, rate_exponent)
         terms = cpt_law(E=speed, **rest)
         return terms._replace(shift=terms.shift * multiplier(replay_ratio, **of_multiplier))
 

@@ -97,7 +97,7 @@ _SPEED = ("replay_slowing", "rate_exponent")
 _OWN_SHARE = (*_CPT, *OWN_SHARE_PARAMETERS, *_SPEED)
 _PT_FEATURES = ("progress_pt", "annealing_area_pt")
 _CPT_FEATURES = (*_PT_FEATURES, "progress_cpt", "forward_area_cpt", "annealing_area_cpt")
-_REPLAY_FEATURES = (*_CPT_FEATURES, "replay_ratio", "mean_learning_rate_cpt")
+_REPLAY_FEATURES = (*_CPT_FEATURES, "replay_ratio", "peak_learning_rate_cpt")
 
 ANNEALING = Law(
     name="annealing",
@@ -227,7 +227,8 @@ def _open_coefficients(law: "Law") -> Callable[..., dict[str, Array]]:
     """Return the coefficients of an open law: the base is read at the checkpoint, whose forward area is a parameter.
 
     The decline is that ahead of the checkpoint, over as much training again, which pilots see the beginning of: the
-    decades before it trade off with alpha along a bend, since no pilot has seen them.
+    decades before it trade off with alpha along a bend, since no pilot has seen them. It is a share of the loss, the
+    same on all domains, as it is where histories are known: else the base would take over the gain on ``cpt``.
     """
     absent = {name: 1.0 for name in _OF_ITS_ANNEALING if name in law.parameters}
 
@@ -237,17 +238,27 @@ def _open_coefficients(law: "Law") -> Callable[..., dict[str, Array]]:
         checkpoint_forward_area: Array,
         loss_potential: Array,
         decline_over_doubling: Array,
+        loss_at_reference: Array,
         alpha: Array,
         **rest: Array,
     ) -> dict[str, Array]:
-        at_checkpoint = reference._replace(forward_area=checkpoint_forward_area)
-        before_over_ahead = np.expm1(alpha * np.log(10)) / -np.expm1(-alpha * np.log(2))
-        decline = decline_over_doubling * before_over_ahead
-        found = law.coefficients(at_checkpoint, decline_over_decade=decline, alpha=alpha, **absent, **rest)
+        found = law.coefficients(
+            reference._replace(forward_area=checkpoint_forward_area),
+            loss_at_reference=loss_at_reference,
+            decline_over_decade=decline_over_doubling * loss_at_reference * _before_over_ahead(alpha),
+            alpha=alpha,
+            **absent,
+            **rest,
+        )
         del found["C1"]
         return found | {"checkpoint_forward_area": checkpoint_forward_area, "loss_potential": loss_potential}
 
     return open_coefficients
+
+
+def _before_over_ahead(alpha: Array) -> Array:
+    """Decline over the decade before a checkpoint, over that by as much training again."""
+    return np.expm1(alpha * np.log(10)) / -np.expm1(-alpha * np.log(2))
 
 
 def opened(law: Law) -> Law:
@@ -263,8 +274,8 @@ def opened(law: Law) -> Law:
         features=(*(name for name in law.features if name not in known_only), "jump_area_cpt"),
         terms=_each(opened_terms, law),
         coefficients=_open_coefficients(law),
-        parameters=(*(name for name in law.parameters if name not in _OF_PRE_TRAINING), "decline_over_doubling"),
-        checkpoint_parameters=("checkpoint_forward_area", "loss_potential"),
+        parameters=tuple(name for name in law.parameters if name not in _OF_PRE_TRAINING),
+        checkpoint_parameters=("checkpoint_forward_area", "decline_over_doubling", "loss_potential"),
         knows_checkpoint=False,
     )
 

@@ -1,5 +1,6 @@
 """The demo: from the shipped curves to a decision, with every figure and table in one folder and a report on top."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from bayes_cpt.averaging import save
+from bayes_cpt.backtest import backtest, verdict
 from bayes_cpt.curves import Curves, read_curves, select
 from bayes_cpt.decisions import answer, at_most, decide
 from bayes_cpt.files import replacing
 from bayes_cpt.forecasting import forecast, table
 from bayes_cpt.inference import Fit, fit, summary
 from bayes_cpt.plans import plan, resolve
-from bayes_cpt.plots import plot_curves, plot_decision, plot_forecast, write_figure
+from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, write_figure
 from bayes_cpt.predictive import predictive_check
 from bayes_cpt.schedules import wsd
 from bayes_cpt.score import score
@@ -35,10 +37,18 @@ class Section:
     table: pd.DataFrame | None = None
 
 
-def demo(folder: str | Path, *, seed: int = 1, progress: bool = True) -> Fit:
+def demo(
+    folder: str | Path,
+    *,
+    seed: int = 1,
+    progress: bool = True,
+    done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+) -> Fit:
     """Fit all runs of the larger shipped model but one, forecast that one, and choose a replay ratio.
 
-    Writes fit.nc, forecast.csv, decision.csv, figures and report.html to ``folder``.
+    How far to trust the choice is said by a backtest on replay ratios, of which ``done`` is told as by
+    `bayes_cpt.backtest.backtest`. Writes fit.nc, forecast.csv, backtest.csv, decision.csv, figures and report.html to
+    ``folder``.
     """
     target = Path(folder)
     everything = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])
@@ -46,6 +56,7 @@ def demo(folder: str | Path, *, seed: int = 1, progress: bool = True) -> Fit:
     write_figure(plot_curves(everything), target / "curves.png")
     fitted, held = predictive_check(fit(seen, seed=seed, progress=progress), seed=seed)
     save(fitted, target / "fit.nc")
+    tested, trust = _backtest_section(seen, target, seed, done)
     sections = [
         Section(
             "The data",
@@ -55,7 +66,8 @@ def demo(folder: str | Path, *, seed: int = 1, progress: bool = True) -> Fit:
         ),
         Section("The fit", f"{fitted.verdict}. In the law's own terms:", held, table=_coefficients(fitted)),
         _forecast_section(fitted, unseen, target),
-        _decision_section(fitted, target),
+        tested,
+        _decision_section(fitted, trust, target),
     ]
     _write(sections, "" if fitted.converged else fitted.verdict, target / "report.html")
     return fitted
@@ -100,7 +112,25 @@ def _forecast_section(fitted: Fit, unseen: Curves, target: Path) -> Section:
     )
 
 
-def _decision_section(fitted: Fit, target: Path) -> Section:
+def _backtest_section(
+    seen: Curves, target: Path, seed: int, done: Callable[[str, int, int], None]
+) -> tuple[Section, str]:
+    """Return the section, and what it says in a sentence."""
+    result = backtest(seen, leave="replay", seed=seed, done=done)
+    with replacing(target / "backtest.csv") as temporary:
+        result.table.to_csv(temporary, index=False)
+    write_figure(plot_backtest(result), target / "backtest.png")
+    trust = verdict(result.table)
+    section = Section(
+        "Can it be trusted with a replay ratio?",
+        "The runs at 50 and at 100 % replay are left out in turn, and forecast from a fit of the others.",
+        trust,
+        "backtest.png",
+    )
+    return section, trust
+
+
+def _decision_section(fitted: Fit, trust: str, target: Path) -> Section:
     candidates = plan(
         parent=CHECKPOINT,
         replay=[0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
@@ -118,7 +148,7 @@ def _decision_section(fitted: Fit, target: Path) -> Section:
     return Section(
         "Which replay ratio, which peak learning rate?",
         "The loss on pt may rise by at most 0.2 with probability 0.9.",
-        answer(decision),
+        f"{answer(decision)}\n{trust}",
         "decision.png",
         decision.table[columns],
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from bayes_cpt import schedules
 from bayes_cpt.areas import Segment, areas, phases_of
 from bayes_cpt.curves import Curves, curves_from_frames, end_step, learning_rates
-from bayes_cpt.features import design, mean_learning_rate, with_areas
+from bayes_cpt.features import design, peak_learning_rate, with_areas
 from bayes_cpt.formulas import Terms
 from bayes_cpt.laws import Law, law
 from bayes_cpt.schedules import Schedule, constant, cosine, linear, wsd
@@ -63,7 +63,7 @@ def law_curve(
         "annealing_area_pt": area.annealing_pt[:, 0],
         "annealing_area_cpt": area.annealing_cpt[:, 0],
         "replay_ratio": replay,
-        "mean_learning_rate_cpt": mean_learning_rate(phases_of(lineage)[1], peak)[steps],
+        "peak_learning_rate_cpt": peak_learning_rate(phases_of(lineage)[1], peak)[steps],
     }
     return {domain: law(name).predict(domain, features, own) for domain, own in coefficients.items()}
 

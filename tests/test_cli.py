@@ -252,7 +252,7 @@ def test_a_fit_that_did_not_converge_is_not_to_be_trusted(
         converged: bool
         verdict: str = "the verdict"
 
-    monkeypatch.setattr(cli.bc, "demo", lambda _: Fitted(converged), raising=False)
+    monkeypatch.setattr(cli.bc, "demo", lambda *_, **__: Fitted(converged), raising=False)
     outcome = run("demo")
     assert outcome.code == code
     assert ("the verdict" in outcome.err) == (not converged)

@@ -9,10 +9,10 @@ import pytest
 from pytensor.compile.maker import function
 from pytensor.gradient import grad
 
-from bayes_cpt.areas import areas
+from bayes_cpt.areas import Phase, areas
 from bayes_cpt.curves import Curves, curves_from_frames, learning_rates, lineage, read_curves
 from bayes_cpt.errors import DataError
-from bayes_cpt.features import Design, design, warmup_steps, with_areas
+from bayes_cpt.features import Design, design, peak_learning_rate, warmup_steps, with_areas
 from bayes_cpt.responses import MEMORIES, memory_weights
 
 PEAK = 2e-3
@@ -180,3 +180,18 @@ def test_a_cpt_run_needs_its_replay_ratio(tiny_folder: Path):
     curves.runs.loc["cpt_r50", "replay"] = np.nan
     with pytest.raises(DataError, match="'cpt_r50' is a CPT run without a replay ratio"):
         design(curves, pd.DataFrame({"run": ["cpt_r50"], "step": [10]}), 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ([0.2, 0.6, 1.0, 1.0, 0.5, 0.0], [1.0] * 7),  # neither the warm-up nor the decay changes the peak
+        ([0.3, 0.3, 0.3], [0.3] * 4),
+        ([0.1, 0.4, 0.2, 0.8, 0.1], [0.4, 0.4, 0.4, 0.4, 0.8, 0.8]),  # what comes later does not act on what was
+        ([0.0, 0.0], [1e-6] * 3),
+        ([], [1.0]),
+    ],
+)
+def test_peak_learning_rate_is_that_reached_so_far_with_the_warmup_done(rates: list[float], expected: list[float]):
+    continued = Phase(PEAK * np.array(rates), np.ones(len(rates)), np.zeros(len(rates)), 0)
+    np.testing.assert_allclose(peak_learning_rate(continued, PEAK), expected)

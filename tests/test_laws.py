@@ -124,7 +124,7 @@ def features(points: int = 5, **changes: Any) -> dict[str, Any]:
         "annealing_area_cpt": 0.2 * share - 0.1,
         "jump_area_cpt": 0.2 * share,
         "replay_ratio": np.full(points, 0.3),
-        "mean_learning_rate_cpt": np.linspace(1, 0.4, points),
+        "peak_learning_rate_cpt": np.linspace(1, 0.4, points),
         "model_size": np.full(points, 500.0),
         "length_cpt": np.linspace(1, 100, points),
     } | changes
@@ -203,7 +203,10 @@ def test_gradients_are_finite_at_the_transfer_point_and_at_both_ends_of_replay(l
     gradients = {name: evaluate(grad(loss, symbol), given) for name, symbol in symbols.items()}
     assert np.isfinite(list(gradients.values())).all()
     level = "final_loss" if law.is_final else "loss_at_reference"
-    assert gradients[level] == pytest.approx(3)  # 1 a point
+    if law.knows_checkpoint:
+        assert gradients[level] == pytest.approx(3)  # 1 a point
+    else:  # the decline is a share of it
+        assert 0 < gradients[level] < 3
 
 
 # The paper's signs and limits ----------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ def test_cpt_forgets_on_pt_and_gains_on_cpt_ever_more(law: Law, domain: str, dat
 @given(data=st.data())
 def test_more_replay_means_less_shift(law: Law, domain: str, data: st.DataObject):
     ratios = np.linspace(0, 1, 9)
-    given = features(9, forward_area_cpt=4.0, replay_ratio=ratios, mean_learning_rate_cpt=1.0)
+    given = features(9, forward_area_cpt=4.0, replay_ratio=ratios, peak_learning_rate_cpt=1.0)
     shift = terms_of(law, domain, data.draw(parameters_of(law)), given).shift * SHIFT_SIGN[domain]
     assert (np.diff(shift) < 0).all()
 
@@ -342,7 +345,8 @@ def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data
     if law.knows_checkpoint:
         np.testing.assert_allclose(base(0.1) - base(1.0), parameters["decline_over_decade"], rtol=1e-7)
     else:  # pilots see what is ahead of the checkpoint
-        np.testing.assert_allclose(base(1.0) - base(2.0), parameters["decline_over_doubling"], rtol=1e-7)
+        share = parameters["decline_over_doubling"]
+        np.testing.assert_allclose(1 - base(2.0) / base(1.0), share, rtol=1e-7)
 
 
 @every_cpt_law
@@ -351,7 +355,7 @@ def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data
 def test_the_shift_at_the_reference_without_replay_is_the_one_sampled(law: Law, domain: str, data: st.DataObject):
     parameters = data.draw(parameters_of(law))
     at_reference = features(
-        forward_area_cpt=reference(domain).forward_area_cpt, replay_ratio=0.0, mean_learning_rate_cpt=1.0
+        forward_area_cpt=reference(domain).forward_area_cpt, replay_ratio=0.0, peak_learning_rate_cpt=1.0
     )
     shift = terms_of(law, domain, parameters, at_reference).shift
     np.testing.assert_allclose(shift, SHIFT_SIGN[domain] * parameters["shift_at_reference"], rtol=1e-9)
