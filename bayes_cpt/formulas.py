@@ -163,10 +163,13 @@ def shift_speed_under(
     return E * np.exp(replay_slowing * new_data + rate_exponent * np.log(peak_learning_rate_cpt))
 
 
-def _replayed(multiplier: Callable[..., Array], parameters: tuple[str, ...]) -> Callable[..., Terms]:
+def _replayed(
+    multiplier: Callable[..., Array], parameters: tuple[str, ...], share: Callable[[Array], Array]
+) -> Callable[..., Terms]:
     """Return Eq. 4 with the shift times a multiplier of ``replay_ratio`` and its speed as ``shift_speed_under``.
 
-    B is the amplitude without replay; ``parameters`` are those of the multiplier.
+    The annealing is times ``e^(a1 share)``, of the domain's own share (Eq. 8). B is the amplitude without replay;
+    ``parameters`` are those of the multiplier.
     """
 
     def replayed_terms(
@@ -175,12 +178,14 @@ def _replayed(multiplier: Callable[..., Array], parameters: tuple[str, ...]) -> 
         peak_learning_rate_cpt: Array,
         replay_slowing: Array,
         rate_exponent: Array,
+        a1: Array,
+        C2: Array,
         E: Array,
         **rest: Array,
     ) -> Terms:
         of_multiplier = {name: rest.pop(name) for name in parameters if name in rest}
         speed = shift_speed_under(replay_ratio, peak_learning_rate_cpt, E, replay_slowing, rate_exponent)
-        terms = cpt_law(E=speed, **rest)
+        terms = cpt_law(E=speed, C2=C2 * np.exp(a1 * share(replay_ratio)), **rest)
         return terms._replace(shift=terms.shift * multiplier(replay_ratio, **of_multiplier))
 
     return replayed_terms
@@ -189,18 +194,23 @@ def _replayed(multiplier: Callable[..., Array], parameters: tuple[str, ...]) -> 
 OWN_SHARE_PARAMETERS = ("replay_scale", "replay_exponent")
 MONOTONE_PARAMETERS = tuple(f"replay_weight_{name}" for name in SHARE_POWERS if name != "root")
 
+_SHARES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {"pt": lambda replay_ratio: replay_ratio, "cpt": lambda replay_ratio: 1 - replay_ratio}
+)
+"""A domain's own share of the data of continual pre-training."""
+
 OWN_SHARE: Mapping[str, Callable[..., Terms]] = MappingProxyType(
     {
-        "pt": _replayed(own_share_multiplier_pt, OWN_SHARE_PARAMETERS),
-        "cpt": _replayed(own_share_multiplier_cpt, OWN_SHARE_PARAMETERS),
+        "pt": _replayed(own_share_multiplier_pt, OWN_SHARE_PARAMETERS, _SHARES["pt"]),
+        "cpt": _replayed(own_share_multiplier_cpt, OWN_SHARE_PARAMETERS, _SHARES["cpt"]),
     }
 )
 """The own-share form of replay by domain."""
 
 MONOTONE: Mapping[str, Callable[..., Terms]] = MappingProxyType(
     {
-        "pt": _replayed(monotone_multiplier_pt, MONOTONE_PARAMETERS),
-        "cpt": _replayed(monotone_multiplier_cpt, MONOTONE_PARAMETERS),
+        "pt": _replayed(monotone_multiplier_pt, MONOTONE_PARAMETERS, _SHARES["pt"]),
+        "cpt": _replayed(monotone_multiplier_cpt, MONOTONE_PARAMETERS, _SHARES["cpt"]),
     }
 )
 """The monotone form of replay by domain."""
@@ -291,10 +301,11 @@ def data_mixing_law(*, share: Array, c: Array, k: Array, t: Array) -> Terms:
 
 def by_share(terms: Callable[..., Terms]) -> dict[str, Callable[..., Terms]]:
     """Return a law of the domain's own share by domain."""
-    return {
-        "pt": lambda replay_ratio, **rest: terms(share=replay_ratio, **rest),
-        "cpt": lambda replay_ratio, **rest: terms(share=1 - replay_ratio, **rest),
-    }
+
+    def of(own: Callable[[Array], Array]) -> Callable[..., Terms]:
+        return lambda replay_ratio, **rest: terms(share=own(replay_ratio), **rest)
+
+    return {domain: of(own) for domain, own in _SHARES.items()}
 
 
 def opened_terms(terms: Callable[..., Terms]) -> Callable[..., Terms]:

@@ -93,8 +93,8 @@ class Law:
 
 _BASE = ("memory", "loss_at_reference", "decline_over_decade", "alpha", "annealing_drop")
 _CPT = (*_BASE, "annealing_ratio", "shift_at_reference", "shift_speed", "beta")
-_SPEED = ("replay_slowing", "rate_exponent")
-_OWN_SHARE = (*_CPT, *OWN_SHARE_PARAMETERS, *_SPEED)
+_OF_RUNS = ("replay_slowing", "rate_exponent", "a1")
+_OWN_SHARE = (*_CPT, *OWN_SHARE_PARAMETERS, *_OF_RUNS)
 _PT_FEATURES = ("progress_pt", "annealing_area_pt")
 _CPT_FEATURES = (*_PT_FEATURES, "progress_cpt", "forward_area_cpt", "annealing_area_cpt")
 _REPLAY_FEATURES = (*_CPT_FEATURES, "replay_ratio", "peak_learning_rate_cpt")
@@ -119,7 +119,7 @@ CPT = Law(
 REPLAY = Law(
     name="cpt-replay",
     equation="Eq. 4 with the shift times (f(r_pt) - f(1)) / (1 - f(1)) on pt, (1 - f(r_cpt)) / (1 - f(1)) on cpt, "
-    "f(share) = (1 + share / replay_scale)^-replay_exponent",
+    "f(share) = (1 + share / replay_scale)^-replay_exponent, and C2 times e^(a1 share), the domain's own share",
     features=_REPLAY_FEATURES,
     terms=OWN_SHARE,
     coefficients=cpt_coefficients,
@@ -157,9 +157,10 @@ _KNOWN = (
     replace(
         REPLAY,
         name="cpt-replay-monotone",
-        equation="Eq. 4 with the shift times 1 - m(r_pt) on pt, m(r_cpt) on cpt, m a weighted mean of powers",
+        equation="Eq. 4 with the shift times 1 - m(r_pt) on pt, m(r_cpt) on cpt, m a weighted mean of powers, and C2 "
+        "times e^(a1 share)",
         terms=MONOTONE,
-        parameters=(*_CPT, *MONOTONE_PARAMETERS, *_SPEED),
+        parameters=(*_CPT, *MONOTONE_PARAMETERS, *_OF_RUNS),
     ),
     replace(
         REPLAY,

@@ -31,7 +31,7 @@ from bayes_cpt.likelihood import effects_given_losses
 from bayes_cpt.schedules import constant, wsd
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
-OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
 SEEN = Seen(-4.0, 0.0, *np.log([1e-5, 5e-4]))
 BRANCHES = [("pt_decay", "pt_const", 80), ("cpt_r00", "pt_decay", 20), ("cpt_r50", "pt_decay", 20)]
 

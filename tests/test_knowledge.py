@@ -25,7 +25,7 @@ def without_history(curves: bc.Curves, batch_tokens: float | None = None) -> bc.
     return bc.curves_from_frames(runs, lr, losses)
 
 
-REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
 
 
 def pilots(final: float, runs: dict[str, tuple[float, Schedule]]) -> bc.Curves:

@@ -13,7 +13,7 @@ from bayes_cpt.simulate import simulate
 from bayes_cpt.specs import model_names, parse_spec, read_spec
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
-OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
 COEFFICIENTS = {"pt": OWN, "cpt": OWN | {"L0": 1.8, "B": -0.6, "replay_scale": 0.2}}
 
 

@@ -84,7 +84,7 @@ def test_the_power_of_the_learning_rate_in_progress_is_recovered_and_forecasts_a
     assert (found["held"] >= HELD_LIMIT).all()
 
 
-REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+REPLAY_FORM = {"replay_scale": 0.05, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
 
 
 @pytest.mark.slow
@@ -124,8 +124,7 @@ def of_size(size: float, name: str, schedules: dict[str, Schedule]) -> bc.Curves
 @pytest.mark.parametrize("model", ["cpt-size", "open-size"])
 def test_a_model_size_never_run_is_forecast_and_the_more_widely_the_further_it_is(model: str):
     """Fig. 15: three sizes fitted, with their histories or without, and others forecast, more widely beyond them."""
-    form = {**REPLAY_FORM, "rate_exponent": 0.0}
-    law = {"pt": {**MODEL_SIZE["pt"], **form}}
+    law = {"pt": {**MODEL_SIZE["pt"], **REPLAY_FORM}}
     pilots = {"wsd": bc.wsd(peak=2e-4, steps=10_000, warmup=200), "flat": bc.constant(1e-4, 10_000, 200)}
     other = {"cosine": bc.cosine(peak=2e-4, steps=10_000, warmup=200)}
     plans = [of_size(size, name, pilots) for name, size in SIZES.items()]

@@ -10,7 +10,7 @@ from bayes_cpt.published import KNOWLEDGE_PILE
 from bayes_cpt.responses import EXPONENTIAL
 from bayes_cpt.simulate import law_curve, simulate
 
-SPEED = {"replay_slowing": 1.5, "rate_exponent": 0.3}
+SPEED = {"replay_slowing": 1.5, "rate_exponent": 0.3, "a1": 0.1}
 OWN_SHARE = {"replay_scale": 0.05, "replay_exponent": 0.5, **SPEED}
 REPLAY_FORMS = {
     "cpt": {},

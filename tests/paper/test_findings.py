@@ -261,7 +261,7 @@ def test_the_best_replay_ratio_is_not_the_weight_of_pt():
 
 def test_with_the_own_share_form_the_best_replay_ratio_lies_between():
     """Figure 3's shift with this project's form of replay: convex, so more weight of D_pt means more replay."""
-    shape = {"replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0}
+    shape = {"replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
     scale = {"pt": 0.03, "cpt": 0.2}
     fit = {domain: {**KNOWLEDGE_PILE[domain], **shape, "replay_scale": scale[domain]} for domain in scale}
     schedule = wsd(PEAK, 20_000, WARMUP)
