@@ -284,6 +284,16 @@ def test_the_own_share_multipliers_are_1_without_replay(multiplier: Any):
     assert multiplier(0.0, 0.03, 0.5) == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.parametrize(("law", "domain"), [case for case in REPLAY_CASES if "a1" in case[0].parameters], ids=identify)
+def test_annealing_tells_more_with_the_domains_own_share_as_in_eq_8(law: Law, domain: str):
+    parameters = some(law, 3) | {"a1": 0.3, "loss_potential": 0.0}
+    # the annealing of pre-training is not of a share
+    given = features(3, replay_ratio=np.array([0.0, 0.5, 1.0]), annealing_area_pt=0.0, annealing_area_cpt=0.1)
+    annealing = terms_of(law, domain, {name: parameters[name] for name in names(law)}, given).annealing
+    share = {"pt": np.array([0.0, 0.5, 1.0]), "cpt": np.array([1.0, 0.5, 0.0])}[domain]
+    np.testing.assert_allclose(annealing / annealing[share == 0], np.exp(0.3 * share), rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("law", "domain"), [case for case in REPLAY_CASES if "replay_slowing" in case[0].parameters], ids=identify
 )
