@@ -1,6 +1,6 @@
 """What hiding the pre-training costs: a fit of pilots alone beside one that knows the history.
 
-    uv run python benchmarks/open_checkpoint.py [DATA] [--where QUERY] [--only recover leave pilot]
+    uv run python benchmarks/open_checkpoint.py [DATA] [--where QUERY] [--domains pt,cpt] [--only recover leave pilot]
 
 ``recover``: for each checkpoint of the data, the posterior of its loss potential from the CPT runs that start there,
 without parents and pre-training runs. ``leave``: the runs of the checkpoint that has most are left out in turn, with
@@ -113,9 +113,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", nargs="?", default=str(shipped("data/microcpt")))
     parser.add_argument("--where", default="model_size == 332448")
+    parser.add_argument("--domains", help="as pt,cpt; all if left out")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
-    curves = select(read_curves(given.data), given.where)
+    curves = select(read_curves(given.data), given.where, given.domains and given.domains.split(","))
     for name in given.only:
         print(f"\n{PARTS[name](curves).round(4).to_string()}\n", flush=True)
 
