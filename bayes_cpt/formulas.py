@@ -136,20 +136,39 @@ def cpt_law(
     )
 
 
-def replay_exponential_pt(
-    replay_ratio: Array, annealing_area_cpt: Array, C2: Array, a1: Array, a2: Array, **rest: Array
-) -> Terms:
-    """Eq. 8 on D_pt: annealing times ``e^(a1 r_pt)``, shift times ``1 - e^(-a2 r_cpt)``."""
-    terms = cpt_law(annealing_area_cpt=annealing_area_cpt, C2=C2 * np.exp(a1 * replay_ratio), **rest)
+_SHARES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {"pt": lambda replay_ratio: replay_ratio, "cpt": lambda replay_ratio: 1 - replay_ratio}
+)
+"""A domain's own share of the data of continual pre-training."""
+
+
+def _annealed_by_share(terms: Mapping[str, Callable[..., Terms]]) -> Mapping[str, Callable[..., Terms]]:
+    """Return laws by domain with the annealing of CPT times ``e^(a1 share)``, of the domain's own share (Eq. 8)."""
+
+    def of(domain: str) -> Callable[..., Terms]:
+        def annealed_terms(*, replay_ratio: Array, C2: Array, a1: Array, **rest: Array) -> Terms:
+            annealing = C2 * np.exp(a1 * _SHARES[domain](replay_ratio))
+            return terms[domain](replay_ratio=replay_ratio, C2=annealing, **rest)
+
+        return annealed_terms
+
+    return MappingProxyType({domain: of(domain) for domain in terms})
+
+
+def _exponential_pt(*, replay_ratio: Array, a2: Array, **rest: Array) -> Terms:
+    terms = cpt_law(**rest)
     return terms._replace(shift=terms.shift * -np.expm1(-a2 * (1 - replay_ratio)))
 
 
-def replay_exponential_cpt(
-    replay_ratio: Array, annealing_area_cpt: Array, C2: Array, a1: Array, a2: Array, **rest: Array
-) -> Terms:
-    """Eq. 8 on D_cpt: annealing times ``e^(a1 r_cpt)``, shift times ``e^(a2 r_cpt) - 1``."""
-    terms = cpt_law(annealing_area_cpt=annealing_area_cpt, C2=C2 * np.exp(a1 * (1 - replay_ratio)), **rest)
+def _exponential_cpt(*, replay_ratio: Array, a2: Array, **rest: Array) -> Terms:
+    terms = cpt_law(**rest)
     return terms._replace(shift=terms.shift * np.expm1(a2 * (1 - replay_ratio)))
+
+
+EXPONENTIAL_REPLAY: Mapping[str, Callable[..., Terms]] = _annealed_by_share(
+    {"pt": _exponential_pt, "cpt": _exponential_cpt}
+)
+"""Eq. 8 by domain: shift times ``1 - e^(-a2 r_cpt)`` on D_pt, ``e^(a2 r_cpt) - 1`` on D_cpt."""
 
 
 def shift_speed_under(
@@ -163,13 +182,10 @@ def shift_speed_under(
     return E * np.exp(replay_slowing * new_data + rate_exponent * np.log(peak_learning_rate_cpt))
 
 
-def _replayed(
-    multiplier: Callable[..., Array], parameters: tuple[str, ...], share: Callable[[Array], Array]
-) -> Callable[..., Terms]:
+def _replayed(multiplier: Callable[..., Array], parameters: tuple[str, ...]) -> Callable[..., Terms]:
     """Return Eq. 4 with the shift times a multiplier of ``replay_ratio`` and its speed as ``shift_speed_under``.
 
-    The annealing is times ``e^(a1 share)``, of the domain's own share (Eq. 8). B is the amplitude without replay;
-    ``parameters`` are those of the multiplier.
+    B is the amplitude without replay; ``parameters`` are those of the multiplier.
     """
 
     def replayed_terms(
@@ -178,14 +194,12 @@ def _replayed(
         peak_learning_rate_cpt: Array,
         replay_slowing: Array,
         rate_exponent: Array,
-        a1: Array,
-        C2: Array,
         E: Array,
         **rest: Array,
     ) -> Terms:
         of_multiplier = {name: rest.pop(name) for name in parameters if name in rest}
         speed = shift_speed_under(replay_ratio, peak_learning_rate_cpt, E, replay_slowing, rate_exponent)
-        terms = cpt_law(E=speed, C2=C2 * np.exp(a1 * share(replay_ratio)), **rest)
+        terms = cpt_law(E=speed, **rest)
         return terms._replace(shift=terms.shift * multiplier(replay_ratio, **of_multiplier))
 
     return replayed_terms
@@ -194,26 +208,21 @@ def _replayed(
 OWN_SHARE_PARAMETERS = ("replay_scale", "replay_exponent")
 MONOTONE_PARAMETERS = tuple(f"replay_weight_{name}" for name in SHARE_POWERS if name != "root")
 
-_SHARES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
-    {"pt": lambda replay_ratio: replay_ratio, "cpt": lambda replay_ratio: 1 - replay_ratio}
-)
-"""A domain's own share of the data of continual pre-training."""
-
-OWN_SHARE: Mapping[str, Callable[..., Terms]] = MappingProxyType(
+OWN_SHARE: Mapping[str, Callable[..., Terms]] = _annealed_by_share(
     {
-        "pt": _replayed(own_share_multiplier_pt, OWN_SHARE_PARAMETERS, _SHARES["pt"]),
-        "cpt": _replayed(own_share_multiplier_cpt, OWN_SHARE_PARAMETERS, _SHARES["cpt"]),
+        "pt": _replayed(own_share_multiplier_pt, OWN_SHARE_PARAMETERS),
+        "cpt": _replayed(own_share_multiplier_cpt, OWN_SHARE_PARAMETERS),
     }
 )
-"""The own-share form of replay by domain."""
+"""The own-share form of replay by domain, its annealing as in Eq. 8."""
 
-MONOTONE: Mapping[str, Callable[..., Terms]] = MappingProxyType(
+MONOTONE: Mapping[str, Callable[..., Terms]] = _annealed_by_share(
     {
-        "pt": _replayed(monotone_multiplier_pt, MONOTONE_PARAMETERS, _SHARES["pt"]),
-        "cpt": _replayed(monotone_multiplier_cpt, MONOTONE_PARAMETERS, _SHARES["cpt"]),
+        "pt": _replayed(monotone_multiplier_pt, MONOTONE_PARAMETERS),
+        "cpt": _replayed(monotone_multiplier_cpt, MONOTONE_PARAMETERS),
     }
 )
-"""The monotone form of replay by domain."""
+"""The monotone form of replay by domain, its annealing as in Eq. 8."""
 
 
 def with_area_power(terms: Callable[..., Terms]) -> Callable[..., Terms]:

@@ -18,6 +18,7 @@ from bayes_cpt.coefficients import (
 )
 from bayes_cpt.errors import SpecError, hint
 from bayes_cpt.formulas import (
+    EXPONENTIAL_REPLAY,
     MONOTONE,
     MONOTONE_PARAMETERS,
     OWN_SHARE,
@@ -30,8 +31,6 @@ from bayes_cpt.formulas import (
     domain_cpt_law,
     multi_power_law,
     opened_terms,
-    replay_exponential_cpt,
-    replay_exponential_pt,
     with_area_power,
     with_size,
 )
@@ -149,7 +148,7 @@ _KNOWN = (
         equation="Eq. 4 with the shift times 1 - e^(-a2 r_cpt) on pt, e^(a2 r_cpt) - 1 on cpt, and C2 times "
         "e^(a1 r_pt) on pt, e^(a1 r_cpt) on cpt",
         features=(*_CPT_FEATURES, "replay_ratio"),
-        terms={"pt": replay_exponential_pt, "cpt": replay_exponential_cpt},
+        terms=EXPONENTIAL_REPLAY,
         coefficients=exponential_coefficients,
         parameters=(*_CPT, "a1", "a2"),
         has_replay=True,
