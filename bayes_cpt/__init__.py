@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayes_cpt.averaging import Average, average, fit_average, load, read_weights, save
-    from bayes_cpt.backtest import Backtest, backtest, means, read_scores, verdict
+    from bayes_cpt.backtesting import Backtest, backtest, means, read_scores, verdict
     from bayes_cpt.calibration import Calibration, calibrate
     from bayes_cpt.comparison import Comparison, compare
     from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "averaging": ("Average", "average", "fit_average", "load", "read_weights", "save"),
-    "backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
+    "backtesting": ("Backtest", "backtest", "means", "read_scores", "verdict"),
     "calibration": ("Calibration", "calibrate"),
     "comparison": ("Comparison", "compare"),
     "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from bayes_cpt.areas import FloatArray
 from bayes_cpt.averaging import prepare_all
-from bayes_cpt.backtest import CHAINS, Fold, folds, in_turn, unseen
+from bayes_cpt.backtesting import CHAINS, Fold, folds, in_turn, unseen
 from bayes_cpt.curves import Curves
 from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Fit, Prepared, fit_prepared
@@ -40,7 +40,7 @@ class Comparison:
     Parameters
     ----------
     leave
-        What was left out at a time: a key of ``bayes_cpt.backtest.QUESTIONS``.
+        What was left out at a time: a key of ``bayes_cpt.backtesting.QUESTIONS``.
     points
         One row a model and measured point, as `bayes_cpt.score.score_draws` gives, with the fold and whether its fit
         converged.
@@ -130,7 +130,7 @@ def compare(
     Parameters
     ----------
     curves, domains, leave, cut, draws, tune, seed, done
-        As of `bayes_cpt.backtest.backtest`.
+        As of `bayes_cpt.backtesting.backtest`.
     laws
         Names of shipped models, or paths of model files.
     refits

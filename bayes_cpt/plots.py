@@ -16,10 +16,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.typing import ColorType
 
-from bayes_cpt.backtest import Backtest
+from bayes_cpt.backtesting import Backtest
 from bayes_cpt.calibration import Calibration
 from bayes_cpt.comparison import Comparison
 from bayes_cpt.curves import Curves, ancestors
@@ -58,7 +58,7 @@ def _grid(rows: int, columns: int, width: float, height: float, **shared: Any) -
     return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
 
 
-def _legend(figure: Figure, entries: Mapping[str, Any]) -> None:
+def _legend(figure: Figure | SubFigure, entries: Mapping[str, Any]) -> None:
     """Put a legend beside the panels; lines in it are thick enough to tell their colour."""
     if not entries:
         return
@@ -78,6 +78,11 @@ def _colours(values: Sequence[Hashable]) -> dict[Hashable, ColorType]:
     """One colour a value: in steps of one scale, from dark to light."""
     scale = plt.get_cmap("viridis")
     return {value: scale(place) for value, place in zip(values, np.linspace(0, 0.85, len(values)), strict=True)}
+
+
+def _wrapped(run: str, width: int) -> str:
+    """Return a run's name in lines, broken after underscores."""
+    return textwrap.fill(run.replace("_", "_ "), width).replace("_ ", "_")
 
 
 def _title(figure: Figure, *notes: str) -> None:
@@ -194,7 +199,7 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
 
 
 def _run_title(part: xr.Dataset, run: str) -> str:
-    name = textwrap.fill(run.replace("_", "_ "), 30).replace("_ ", "_")
+    name = _wrapped(run, 30)
     outside = str(part["extrapolates"].item()) if "extrapolates" in part.coords else ""
     return f"{name}\nextrapolates: {outside}" if outside else name
 
@@ -384,16 +389,16 @@ def plot_backtest(result: Backtest) -> Figure:
     domains = _domain_order(result.points["domain"].unique())
     runs = list(dict.fromkeys(result.points["run"]))[:MOST_RUNS]
     figure = plt.figure(
-        figsize=(max(3.0 * len(domains), 2.4 * len(runs)), 3.4 + 2.2 * len(domains)), layout="constrained"
+        figsize=(max(4.4 * len(domains), 2.4 * len(runs) + 1.2), 2.8 + 2.2 * len(domains)), layout="constrained"
     )
-    above, below = np.array(figure.subfigures(2, 1, height_ratios=[3.2, 2.2 * len(domains)])).flat
+    above, below = np.array(figure.subfigures(2, 1, height_ratios=[2.6, 2.2 * len(domains)])).flat
     panels = np.atleast_1d(above.subplots(1, 2 * len(domains)))
     for domain, (coverage, pit) in zip(domains, panels.reshape(-1, 2), strict=True):
         rank = result.points.loc[result.points["domain"] == domain, "pit"].to_numpy()
         held = [(np.abs(rank - 0.5) <= level / 2).mean() for level in LEVELS_SHOWN]
         coverage.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         coverage.plot(LEVELS_SHOWN, held, "o-", color=BLUE, markersize=3)
-        coverage.set(title=domain, xlabel="nominal", ylabel="points held", aspect="equal", xlim=(0, 1), ylim=(0, 1))
+        coverage.set(title=domain, xlabel="level of intervals", ylabel="points held", xlim=(0, 1), ylim=(0, 1))
         pit.hist(rank, bins=10, range=(0, 1), density=True, color=BLUE, alpha=0.6)
         pit.axhline(1, color=GREY, linewidth=0.8)
         pit.set(title=domain, xlabel="PIT", ylabel="density")
@@ -401,12 +406,16 @@ def plot_backtest(result: Backtest) -> Figure:
     for domain, row in zip(domains, grid, strict=True):
         for run, axes in zip(runs, row, strict=True):
             here = result.points[(result.points["run"] == run) & (result.points["domain"] == domain)]
-            axes.fill_between(here["step"], here["q05"], here["q95"], color=BLUE, alpha=0.2, linewidth=0)
-            axes.fill_between(here["step"], here["q25"], here["q75"], color=BLUE, alpha=0.3, linewidth=0)
-            axes.plot(here["step"], here["loss"], "k.", markersize=2)
-        row[0].set_ylabel(domain)
+            step, look = here["step"], {"color": BLUE, "linewidth": 0}
+            axes.fill_between(step, here["q05"], here["q95"], alpha=0.2, label="90 % interval", **look)
+            axes.fill_between(step, here["q25"], here["q75"], alpha=0.3, label="50 % interval", **look)
+            axes.plot(step, here["loss"], "k.", markersize=2, label="measured")
+        row[0].set_ylabel(f"loss on {domain}\n(nats)")
     for run, axes in zip(runs, grid[0], strict=True):
-        axes.set_title(textwrap.fill(run, 18), fontsize="small")
+        axes.set_title(_wrapped(run, 18), fontsize="small")
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    _legend(below, _entries(grid[0, 0]))
     left = result.points["run"].nunique() - len(runs)
     _title(figure, f"left out by {result.leave}" + (f"; {left} more runs are not drawn" if left else ""))
     return figure

@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from bayes_cpt.averaging import save
-from bayes_cpt.backtest import backtest, verdict
+from bayes_cpt.backtesting import backtest, verdict
 from bayes_cpt.curves import Curves, read_curves, select
 from bayes_cpt.decisions import answer, at_most, decide
 from bayes_cpt.files import replacing
@@ -46,9 +46,9 @@ def demo(
 ) -> Fit:
     """Fit all runs of the larger shipped model but one, forecast that one, and choose a replay ratio.
 
-    How far to trust the choice is said by a backtest on replay ratios, of which ``done`` is told as by
-    `bayes_cpt.backtest.backtest`. Writes fit.nc, forecast.csv, backtest.csv, decision.csv, figures and report.html to
-    ``folder``.
+    A backtest on replay ratios says how far to trust the choice; ``done`` is told of it as by
+    `bayes_cpt.backtesting.backtest`. Writes fit.nc, forecast.csv, backtest.csv, decision.csv, figures and report.html
+    to ``folder``.
     """
     target = Path(folder)
     everything = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])

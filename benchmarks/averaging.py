@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt.averaging import Average, average, load, save
-from bayes_cpt.backtest import Fold, unseen
+from bayes_cpt.backtesting import Fold, unseen
 from bayes_cpt.comparison import Comparison, judge, put_together
 from bayes_cpt.curves import Curves, read_curves, select
 from bayes_cpt.forecasting import forecast

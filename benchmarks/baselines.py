@@ -19,7 +19,7 @@ import xarray as xr
 from scipy.optimize import least_squares
 
 from bayes_cpt.areas import FloatArray
-from bayes_cpt.backtest import Fold, backtest, folds
+from bayes_cpt.backtesting import Fold, backtest, folds
 from bayes_cpt.curves import Curves, read_curves, select
 from bayes_cpt.features import Design, with_areas
 from bayes_cpt.inference import Prepared, prepare

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.backtest import backtest, means
+from bayes_cpt.backtesting import backtest, means
 from bayes_cpt.curves import Curves, ancestors, curves_from_frames, learning_rates, read_curves, select
 from bayes_cpt.forecasting import forecast
 from bayes_cpt.inference import Fit, fit

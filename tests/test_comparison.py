@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal, norm
 
 import bayes_cpt as bc
 from bayes_cpt.averaging import check_models
-from bayes_cpt.backtest import unseen
+from bayes_cpt.backtesting import unseen
 from bayes_cpt.comparison import Comparison, Judged, compare, put_together, stacking_weights
 from bayes_cpt.errors import BayesCptError, DataError
 from bayes_cpt.inference import Prepared, fit_prepared, prepare

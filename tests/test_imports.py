@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import bayes_cpt
+
 PACKAGE = Path(__file__).parents[1] / "bayes_cpt"
 
 # a module imports only from those before it
@@ -44,7 +46,7 @@ ORDER = [
     "paths",
     "forecasting",
     "predictive",
-    "backtest",
+    "backtesting",
     "comparison",
     "simulate",
     "ensemble",
@@ -121,3 +123,8 @@ def test_every_public_name_is_there():
     code = "import bayes_cpt\nfor name in bayes_cpt.__all__: getattr(bayes_cpt, name)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_has_a_public_name():
+    """Once loaded, the module would stand where the function was."""
+    assert not set(bayes_cpt.__all__) & set(MODULES)

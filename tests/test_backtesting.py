@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import bayes_cpt as bc
-from bayes_cpt.backtest import Backtest, Fold, backtest, folds, means, read_scores, verdict
+from bayes_cpt.backtesting import Backtest, Fold, backtest, folds, means, read_scores, verdict
 from bayes_cpt.errors import DataError
 from bayes_cpt.inference import Prepared, fit_prepared, prepare
 from bayes_cpt.score import averaged, score, score_draws
