@@ -17,6 +17,8 @@ from bayes_cpt.out_of_domain import BASIS, Changes, changes
 
 MINIMUM_RUNS = 2
 """Finished runs that a law of final losses asks for."""
+ONE_CHECKPOINT = 0.01
+"""Share by which losses of one checkpoint may differ, as where each run measured it on texts of its own."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,22 @@ def check_runs(curves: Curves, law: Law) -> None:
             f"law {law.name!r} is for CPT runs without a history, but the data have pre-training runs: use "
             "-m cpt-replay, or leave them and the parents of the CPT runs out of runs.csv"
         )
+    if not law.knows_checkpoint:
+        _check_one_checkpoint(curves)
+
+
+def _check_one_checkpoint(curves: Curves) -> None:
+    """Refuse pilots of an open model whose losses at step 0 say that they start from several checkpoints."""
+    roots = curves.runs.loc[curves.runs["parent"].isna(), ["model_size"]]
+    starts = curves.losses[curves.losses["step"] == 0].join(roots, on="run", how="inner")
+    for (_, domain), rows in starts.groupby(["model_size", "domain"], dropna=False):
+        losses = rows.set_index("run")["loss"]
+        if losses.max() > losses.min() * (1 + ONE_CHECKPOINT):
+            raise DataError(
+                f"run {losses.idxmin()!r} starts at a loss of {losses.min():g} on {domain}, {losses.idxmax()!r} at "
+                f"{losses.max():g} (losses.csv, step 0): an open model is of one checkpoint, so choose the runs from "
+                "one with --where; if it is one, give its loss on one set of texts"
+            )
 
 
 def _batch_tokens(curves: Curves) -> float:
