@@ -1,15 +1,17 @@
 """What hiding the pre-training costs: a fit of pilots alone beside one that knows the history.
 
     uv run python benchmarks/open_checkpoint.py [DATA] [--where QUERY] [--domains pt,cpt] [--only recover leave pilot]
+        [--pilots RUN ...]
 
 ``recover``: for each checkpoint of the data, the posterior of its loss potential from the CPT runs that start there,
 without parents and pre-training runs. ``leave``: the runs of the checkpoint that has most are left out in turn, with
-history hidden (open-checkpoint) and known (cpt-replay). ``pilot``: one of those runs alone forecasts the others,
-with that its checkpoint was annealed stated, and without.
+history hidden (open-checkpoint) and known (cpt-replay). ``pilot``: one run alone forecasts the others from its
+checkpoint, with what that was annealed to stated, and without.
 """
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from bayes_cpt.shipped import shipped
 from bayes_cpt.specs import read_spec
 
 COLUMNS = ["mae", "wis", "cover50", "cover90", "width90"]
+PARTS = ("recover", "leave", "pilot")
 PILOTS = ("cpt_m_wsd000_wsd_r050", "cpt_m_wsd000_wsd_r025", "cpt_m_wsd000_wsd_r000")
 
 
@@ -79,13 +82,14 @@ def leave(curves: Curves) -> pd.DataFrame:
     return pd.concat(tables, names=["history"])
 
 
-def pilot(curves: Curves) -> pd.DataFrame:
-    """Forecast the other runs of the first checkpoint, which was annealed to 0, from one pilot, that stated or not."""
-    runs = next(iter(checkpoints(curves).values()))
+def pilot(curves: Curves, pilots: Sequence[str]) -> pd.DataFrame:
+    """Forecast the other runs of a pilot's checkpoint from the pilot, with what that was annealed to stated or not."""
     tables = {}
-    for run in PILOTS:
+    for run in pilots:
+        runs = next(runs for runs in checkpoints(curves).values() if run in runs)
         alone = part(curves, [run], hidden=True)
-        specs = {"nothing": read_spec("open-checkpoint"), "annealed": with_history(alone, annealed_to=0.0)}
+        annealed = with_history(alone, annealed_to=true_potential(curves, run)[0])
+        specs = {"nothing": read_spec("open-checkpoint"), "annealed": annealed}
         for stated, spec in specs.items():
             found = fit(alone, spec, domains=["pt", "cpt"], draws=2000, tune=600, progress=False)
             low, middle, high = found.posterior["loss_potential"].quantile([0.05, 0.5, 0.95]).to_numpy()
@@ -105,20 +109,19 @@ def forecast_of_others(found: Fit, others: Curves) -> pd.DataFrame:
     return averaged(score_draws(forecast(found, others, steps=steps), losses.reset_index(drop=True)))[COLUMNS]
 
 
-PARTS = {"recover": recover, "leave": leave, "pilot": pilot}
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", nargs="?", default=str(shipped("data/microcpt")))
     parser.add_argument("--where", default="model_size == 332448")
     parser.add_argument("--domains", help="as pt,cpt; all if left out")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--pilots", nargs="+", default=PILOTS, metavar="RUN")
     given = parser.parse_args()
     curves = select(read_curves(given.data), given.where, given.domains and given.domains.split(","))
+    parts = dict(zip(PARTS, (recover, leave, partial(pilot, pilots=given.pilots)), strict=True))
     for name in given.only:
-        print(f"\n{PARTS[name](curves).round(4).to_string()}\n", flush=True)
+        print(f"\n{parts[name](curves).round(4).to_string()}\n", flush=True)
 
 
 if __name__ == "__main__":
