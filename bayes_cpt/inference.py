@@ -17,6 +17,7 @@ import xarray as xr
 
 from bayes_cpt.areas import FloatArray, IntArray
 from bayes_cpt.coefficients import Reference
+from bayes_cpt.coordinates import bend_of
 from bayes_cpt.curves import Curves, curves_from_frames, digest, select
 from bayes_cpt.discrepancy import Seen, effect_dimension, effect_labels
 from bayes_cpt.errors import FitFileError
@@ -196,7 +197,10 @@ def fit_prepared(
         As of `fit`.
     """
     observations = without(prepared.observations, left_out)
-    density = prepared.density._replace(data={**prepared.density.data, **measured_nodes(observations)})
+    density = prepared.density._replace(
+        data={**prepared.density.data, **measured_nodes(observations)},
+        bend=bend_of(prepared.density.start, observations.domains, _ratios(prepared.curves, left_out)),
+    )
     tree = sample_posterior(
         prepared.model, density, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress
     )
@@ -208,6 +212,12 @@ def fit_prepared(
         "verdict": verdict,
     }
     return with_data(prepared, left_out, tree)
+
+
+def _ratios(curves: Curves, left_out: Mapping[str, int]) -> set[float]:
+    """Return the replay ratios of the runs of which something is fitted."""
+    fitted = [run for run in curves.losses["run"].unique() if left_out.get(run, 1)]
+    return set(curves.runs["replay"].loc[fitted].dropna())
 
 
 def with_data(prepared: Prepared, left_out: Mapping[str, int], drawn: xr.DataTree) -> Fit:

@@ -2,7 +2,8 @@
 
 A law's posterior is narrow in some directions by a factor of a thousand against others. So the mode is found first,
 the curvature there gives coordinates in which the posterior is near a standard normal, and NUTS starts in them: its
-warm-up has little left to learn. JAX compiles the density in seconds, where Numba takes minutes.
+warm-up has little left to learn. JAX compiles the density in seconds, where Numba takes minutes. Where parameters trade
+off along a bend, coordinates that straighten it come first (`bayes_cpt.coordinates`).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from pymc.blocking import DictToArrayBijection, RaveledVars
 from scipy.optimize import minimize
 
 from bayes_cpt.areas import FloatArray
+from bayes_cpt.coordinates import Bend, bent, straight, straightened
 from bayes_cpt.errors import DataError
 
 # Evaluations take milliseconds: handing them to another thread costs more than it gains, and chains run in threads
@@ -50,11 +52,14 @@ class Density(NamedTuple):
         The model's data by name, in the order that ``compiled`` takes them; others may be put in their place.
     start
         Where the model starts, and the way from the vector to names.
+    bend
+        What to straighten before it is sampled, if anything.
     """
 
     compiled: Callable[..., tuple[Any, Any]]
     data: Mapping[str, FloatArray]
     start: RaveledVars
+    bend: Bend | None = None
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray]:
         """Return the log density and its gradient."""
@@ -108,16 +113,17 @@ def sample_density(
     array (chain, draw, size)
         The flat unconstrained vector.
     Dataset
-        The sampler's statistics; ``logp`` is the log density.
+        The sampler's statistics; ``logp`` is the log density, of the coordinates that it moved in.
 
     Raises
     ------
     KeyboardInterrupt, DataError
         As `sample_posterior`.
     """
-    whitening = whiten(density, seed)
+    moved = _moved(density)
+    whitening = whiten(moved, seed)
     trace = nutpie.sample(
-        _whitened(density, whitening),
+        _whitened(moved, whitening),
         draws=draws,
         tune=tune,
         chains=chains,
@@ -131,7 +137,16 @@ def sample_density(
     if standard.shape[:2] != (chains, draws) or not np.isfinite(standard).all():
         raise KeyboardInterrupt
     stats = trace["sample_stats"].to_dataset()[["diverging", "n_steps", "depth", "logp", "step_size"]]
-    return whitening.centre + standard @ whitening.scale.T, stats
+    drawn = whitening.centre + standard @ whitening.scale.T
+    return (drawn if density.bend is None else bent(drawn, density.bend)), stats
+
+
+def _moved(density: Density) -> Density:
+    """Return a density of straight coordinates."""
+    if density.bend is None:
+        return density
+    start = density.start._replace(data=straight(density.start.data, density.bend))
+    return density._replace(compiled=straightened(density.compiled, density.bend), start=start)
 
 
 def compile_density(model: pm.Model) -> Density:

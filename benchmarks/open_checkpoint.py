@@ -61,7 +61,7 @@ def recover(curves: Curves) -> pd.DataFrame:
     for name, runs in checkpoints(curves).items():
         share, peak = true_potential(curves, runs[0])
         largest = max(float(learning_rates(curves, run).max()) for run in runs)
-        found = fit(part(curves, runs, hidden=True), "open-checkpoint", progress=False)
+        found = fit(part(curves, runs, hidden=True), "open-checkpoint", draws=2000, tune=600, progress=False)
         low, middle, high = np.quantile(found.posterior["loss_potential"], [0.05, 0.5, 0.95])
         # the law's is relative to the largest LR of the pilots
         rows.append((name, len(runs), share, share * peak / largest, low, middle, high))

@@ -37,6 +37,7 @@ ORDER = [
     "likelihood",
     "gaussian",
     "model",
+    "coordinates",
     "sampling",
     "inference",
     "psis",
