@@ -270,7 +270,7 @@ def verdict(table: pd.DataFrame) -> str:
         Of a `Backtest`, or as `read_scores` reads it.
     """
     leave, folds = str(table["leave"].iloc[0]), int(table["folds"].iloc[0])
-    said = [_said(str(domain), means(rows).iloc[0]) for domain, rows in table.groupby("domain", sort=False)]
+    said = [_said(str(domain), rows) for domain, rows in table.groupby("domain", sort=False)]
     kind = {"run": "unseen runs", "tail": "runs of which the rest was unseen"}.get(leave, f"runs of an unseen {leave}")
     by_fold = table.drop_duplicates("fold")
     doubts, done = int((~by_fold["converged"]).sum()), len(by_fold)
@@ -284,16 +284,19 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["fold", "run", "converged", "leave", "folds"]).groupby("domain", sort=False).mean()
 
 
-def _said(domain: str, scores: pd.Series) -> str:
+def _said(domain: str, table: pd.DataFrame) -> str:
+    scores, worst = means(table).iloc[0], table.sort_values("cover90").iloc[0]
     half, most, stretch = (float(scores[name]) for name in ("cover50", "cover90", "stretch"))
     if abs(most - 0.9) <= FAR["cover90"] and abs(half - 0.5) <= FAR["cover50"]:
         judged = "can be trusted"
     elif half + most < 0.5 + 0.9:
-        judged = "are too narrow" + (f" (they would need {stretch:.1f} times the width)" if stretch > 1 else "")
+        judged = "are too narrow" + (f" (they would need {stretch:.1f} times the width)" if stretch >= 1.05 else "")
     else:
-        judged = "are too wide" + (f" ({stretch:.1f} times the width would do)" if stretch < 1 else "")
+        judged = "are too wide" + (f" ({stretch:.1f} times the width would do)" if stretch < 0.95 else "")
+    # runs held too well and too badly make a fair mean
+    least = f" (of {worst['run']} only {worst['cover90']:.0%})" if worst["cover90"] < most - FAR["cover90"] else ""
     return (
-        f"{domain}: 90 % intervals hold {most:.0%} and 50 % intervals {half:.0%}, mean absolute error "
+        f"{domain}: 90 % intervals hold {most:.0%}{least} and 50 % intervals {half:.0%}, mean absolute error "
         f"{scores['mae']:.4f}: intervals {judged}"
     )
 

@@ -5,7 +5,8 @@ of the time goes into the calls. Arrays have the posteriors first: (members, ...
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -43,7 +44,7 @@ def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
         By name, (members, ...); the rest is the same for all.
     """
     own = tuple(0 if name in data else None for name in density.data)
-    together = jax.jit(jax.vmap(density.compiled, in_axes=(0, *own)))
+    together = _together(density.compiled, own)
     arguments = [data.get(name, values) for name, values in density.data.items()]
 
     def evaluate(x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -52,6 +53,12 @@ def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
         return np.where(finite, value, -np.inf), np.where(finite[:, None], gradient, 0.0)
 
     return evaluate
+
+
+@lru_cache(maxsize=1)
+def _together(compiled: Callable[..., tuple[Any, Any]], own: tuple[int | None, ...]) -> Callable[..., tuple[Any, Any]]:
+    """Return a density of many vectors; kept, so that more members of one model do not compile it again."""
+    return jax.jit(jax.vmap(compiled, in_axes=(0, *own)))
 
 
 def climb(densities: Densities, start: FloatArray) -> Whitening:

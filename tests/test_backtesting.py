@@ -131,6 +131,13 @@ def test_the_verdict_tells_honest_intervals_from_narrow_and_wide_ones():
     assert "too wide (0.4 times the width would do)" in verdict(of_width(2.5).table)
 
 
+def test_the_verdict_names_a_run_that_the_mean_hides():
+    narrow, wide = of_width(0.4).table, of_width(2.5).table
+    said = verdict(pd.concat([narrow.assign(run="b"), *[wide.assign(run=run) for run in "cdef"]]))
+    assert "(of b only 54%)" in said
+    assert "only" not in verdict(of_width(1.0).table)
+
+
 def test_the_verdict_says_what_is_missing():
     result = of_width(1.0)
     said = verdict(Backtest("run", result.points.assign(converged=False), 3).table)

@@ -1,11 +1,12 @@
 """Summaries of runs, and what the data cannot tell."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bayes_cpt import constant, plan, resolve, wsd
-from bayes_cpt.curves import Curves, curves_from_frames, select
+from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select
 from bayes_cpt.identification import beyond_data, curves_summary, not_identified
 
 
@@ -31,6 +32,16 @@ def test_the_shipped_curves_are_sound_and_lack_only_one_model_size(microcpt: Cur
     assert '--where "model_size == 332448"' in sizes
     assert "never varies together with length, peak LR, loss potential" in together
     assert not_identified(select(microcpt, "model_size == 332448")) == [together]
+
+
+def test_the_curves_of_four_checkpoints_are_sound():
+    curves = read_curves(Path(__file__).parent.parent / "data" / "checkpoints")
+    table = curves_summary(curves).query("phase == 'cpt'")
+    ratios = table.groupby(table["loss_potential"].round(6))["replay"].apply(list)
+    assert ratios.to_dict() == {potential: [0, 0.5, 1] for potential in (0, 0.1, 0.5, 1)}
+    length, peak = not_identified(curves)
+    assert "one length in steps, 2,400" in length
+    assert "one peak LR, 0.002" in peak
 
 
 def of_one_replay(curves: Curves) -> Curves:
