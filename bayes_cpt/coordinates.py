@@ -15,6 +15,7 @@ import numpy as np
 from pymc.blocking import RaveledVars
 
 from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt.formulas import SHARES
 
 # as PyTensor does where it compiles by JAX: a bend of single precision would not go with gradients of double
 jax.config.update("jax_enable_x64", True)
@@ -55,8 +56,7 @@ def bend_of(start: RaveledVars, domains: Sequence[str], ratios: Collection[float
         at += size
     if len(inner) != 1 or 0 not in ratios or SCALE not in found or EXPONENT not in found:
         return None
-    own = {"pt": inner[0], "cpt": 1 - inner[0]}
-    return Bend(found[SCALE], found[EXPONENT], np.array([own[domain] for domain in domains]))
+    return Bend(found[SCALE], found[EXPONENT], np.array([SHARES[domain](inner[0]) for domain in domains]))
 
 
 def left_at(log_scale: Any, log_exponent: Any, share: Any) -> jax.Array:

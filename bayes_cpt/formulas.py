@@ -136,7 +136,7 @@ def cpt_law(
     )
 
 
-_SHARES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+SHARES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
     {"pt": lambda replay_ratio: replay_ratio, "cpt": lambda replay_ratio: 1 - replay_ratio}
 )
 """A domain's own share of the data of continual pre-training."""
@@ -147,7 +147,7 @@ def _annealed_by_share(terms: Mapping[str, Callable[..., Terms]]) -> Mapping[str
 
     def of(domain: str) -> Callable[..., Terms]:
         def annealed_terms(*, replay_ratio: Array, C2: Array, a1: Array, **rest: Array) -> Terms:
-            annealing = C2 * np.exp(a1 * _SHARES[domain](replay_ratio))
+            annealing = C2 * np.exp(a1 * SHARES[domain](replay_ratio))
             return terms[domain](replay_ratio=replay_ratio, C2=annealing, **rest)
 
         return annealed_terms
@@ -314,7 +314,7 @@ def by_share(terms: Callable[..., Terms]) -> dict[str, Callable[..., Terms]]:
     def of(own: Callable[[Array], Array]) -> Callable[..., Terms]:
         return lambda replay_ratio, **rest: terms(share=own(replay_ratio), **rest)
 
-    return {domain: of(own) for domain, own in _SHARES.items()}
+    return {domain: of(own) for domain, own in SHARES.items()}
 
 
 def opened_terms(terms: Callable[..., Terms]) -> Callable[..., Terms]:
