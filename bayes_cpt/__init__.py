@@ -7,62 +7,68 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bayes_cpt.averaging import Average, average, fit_average, load, read_weights, save
-    from bayes_cpt.backtesting import Backtest, backtest, means, read_scores, verdict
-    from bayes_cpt.calibration import Calibration, calibrate
-    from bayes_cpt.comparison import Comparison, compare
-    from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select, write_curves
-    from bayes_cpt.decisions import Decision, answer, at_most, decide, parse_limit, parse_objective
+    from bayes_cpt._support.shipped import shipped
+    from bayes_cpt.calibration.calibrate import Calibration, calibrate
+    from bayes_cpt.decisions.choose import Decision, answer, decide
+    from bayes_cpt.decisions.limits import at_most, parse_limit, parse_objective
+    from bayes_cpt.demonstration import demo
     from bayes_cpt.errors import BayesCptError
-    from bayes_cpt.forecasting import forecast, read_points, table
-    from bayes_cpt.identification import curves_summary, lineage_tree, not_identified
-    from bayes_cpt.inference import Fit, Prepared, fit, prepare, summary
-    from bayes_cpt.knowledge import Annealed, Pretrained, stated, with_history, with_priors
-    from bayes_cpt.plans import Plan, plan, read_plan, resolve
-    from bayes_cpt.plots import (
-        plot_backtest,
-        plot_calibration,
-        plot_comparison,
-        plot_curves,
-        plot_decision,
-        plot_forecast,
-        plot_prior_predictive,
-        write_figure,
-    )
-    from bayes_cpt.predictive import informed, predictive_check, prior_predictive
-    from bayes_cpt.report import demo
-    from bayes_cpt.schedules import constant, cosine, from_points, learning_rates, linear, wsd
-    from bayes_cpt.simulate import pilot_runs
-    from bayes_cpt.specs import Spec, model_names, read_spec
+    from bayes_cpt.evaluation.backtest import Backtest, backtest, means, read_scores, verdict
+    from bayes_cpt.evaluation.compare import Comparison, compare
+    from bayes_cpt.forecasting.forecast import forecast
+    from bayes_cpt.forecasting.predictive_checks import informed, predictive_check, prior_predictive
+    from bayes_cpt.forecasting.table import read_points, table
+    from bayes_cpt.inference.average import Average, average, fit_average, read_weights
+    from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare, summary
+    from bayes_cpt.inference.settings import SamplerSettings
+    from bayes_cpt.inference.storage import load, save
+    from bayes_cpt.plots.backtests import plot_backtest
+    from bayes_cpt.plots.calibration import plot_calibration
+    from bayes_cpt.plots.comparison import plot_comparison
+    from bayes_cpt.plots.curves import plot_curves
+    from bayes_cpt.plots.decisions import plot_decision
+    from bayes_cpt.plots.forecasts import plot_forecast, plot_prior_predictive
+    from bayes_cpt.plots.style import write_figure
+    from bayes_cpt.runs.coverage import curves_summary, lineage_tree, not_identified
+    from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves, write_curves
+    from bayes_cpt.runs.curves import Curves, select
+    from bayes_cpt.runs.plans import Plan, plan, read_plan, resolve
+    from bayes_cpt.runs.schedules import constant, cosine, from_points, learning_rates, linear, wsd
+    from bayes_cpt.simulation.simulate import pilot_runs
+    from bayes_cpt.statistical_model.model_files import ModelSpec, Spec, model_names, read_spec
+    from bayes_cpt.statistical_model.stated_priors import Annealed, Pretrained, stated, with_history, with_priors
 
 _HOMES = {
-    "averaging": ("Average", "average", "fit_average", "load", "read_weights", "save"),
-    "backtesting": ("Backtest", "backtest", "means", "read_scores", "verdict"),
-    "calibration": ("Calibration", "calibrate"),
-    "comparison": ("Comparison", "compare"),
-    "curves": ("Curves", "curves_from_frames", "read_curves", "select", "write_curves"),
-    "decisions": ("Decision", "answer", "at_most", "decide", "parse_limit", "parse_objective"),
+    "_support.shipped": ("shipped",),
+    "calibration.calibrate": ("Calibration", "calibrate"),
+    "decisions.choose": ("Decision", "answer", "decide"),
+    "decisions.limits": ("at_most", "parse_limit", "parse_objective"),
+    "demonstration": ("demo",),
     "errors": ("BayesCptError",),
-    "forecasting": ("forecast", "read_points", "table"),
-    "identification": ("curves_summary", "lineage_tree", "not_identified"),
-    "inference": ("Fit", "Prepared", "fit", "prepare", "summary"),
-    "knowledge": ("Annealed", "Pretrained", "stated", "with_history", "with_priors"),
-    "plans": ("Plan", "plan", "read_plan", "resolve"),
-    "plots": (
-        "plot_backtest",
-        "plot_calibration",
-        "plot_comparison",
-        "plot_curves",
-        "plot_decision",
-        "plot_forecast",
-        "plot_prior_predictive",
-        "write_figure",
-    ),
-    "predictive": ("informed", "predictive_check", "prior_predictive"),
-    "report": ("demo",),
-    "schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
-    "simulate": ("pilot_runs",),
-    "specs": ("Spec", "model_names", "read_spec"),
+    "evaluation.backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
+    "evaluation.compare": ("Comparison", "compare"),
+    "forecasting.forecast": ("forecast",),
+    "forecasting.predictive_checks": ("informed", "predictive_check", "prior_predictive"),
+    "forecasting.table": ("read_points", "table"),
+    "inference.average": ("Average", "average", "fit_average", "read_weights"),
+    "inference.settings": ("SamplerSettings",),
+    "inference.storage": ("load", "save"),
+    "inference.fit": ("Fit", "Prepared", "fit", "prepare", "summary"),
+    "simulation.simulate": ("pilot_runs",),
+    "plots.backtests": ("plot_backtest",),
+    "plots.calibration": ("plot_calibration",),
+    "plots.comparison": ("plot_comparison",),
+    "plots.curves": ("plot_curves",),
+    "plots.decisions": ("plot_decision",),
+    "plots.forecasts": ("plot_forecast", "plot_prior_predictive"),
+    "plots.style": ("write_figure",),
+    "runs.coverage": ("curves_summary", "lineage_tree", "not_identified"),
+    "runs.curve_folder": ("curves_from_frames", "read_curves", "write_curves"),
+    "runs.curves": ("Curves", "select"),
+    "runs.plans": ("Plan", "plan", "read_plan", "resolve"),
+    "runs.schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
+    "statistical_model.model_files": ("ModelSpec", "Spec", "model_names", "read_spec"),
+    "statistical_model.stated_priors": ("Annealed", "Pretrained", "stated", "with_history", "with_priors"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -76,9 +82,11 @@ __all__ = [
     "Curves",
     "Decision",
     "Fit",
+    "ModelSpec",
     "Plan",
     "Prepared",
     "Pretrained",
+    "SamplerSettings",
     "Spec",
     "answer",
     "at_most",
@@ -127,6 +135,7 @@ __all__ = [
     "resolve",
     "save",
     "select",
+    "shipped",
     "stated",
     "summary",
     "table",

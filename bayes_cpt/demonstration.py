@@ -7,19 +7,26 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from bayes_cpt.averaging import save
-from bayes_cpt.backtesting import backtest, verdict
-from bayes_cpt.curves import Curves, read_curves, select
-from bayes_cpt.decisions import answer, at_most, decide
-from bayes_cpt.files import replacing
-from bayes_cpt.forecasting import forecast, table
-from bayes_cpt.inference import Fit, fit, summary
-from bayes_cpt.plans import plan, resolve
-from bayes_cpt.plots import plot_backtest, plot_curves, plot_decision, plot_forecast, write_figure
-from bayes_cpt.predictive import predictive_check
-from bayes_cpt.schedules import wsd
-from bayes_cpt.score import score
-from bayes_cpt.shipped import shipped
+from bayes_cpt._support.files import replacing
+from bayes_cpt._support.shipped import shipped
+from bayes_cpt.decisions.choose import answer, decide
+from bayes_cpt.decisions.limits import at_most
+from bayes_cpt.evaluation.backtest import backtest, verdict
+from bayes_cpt.evaluation.scores import score
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.forecasting.predictive_checks import predictive_check
+from bayes_cpt.forecasting.table import table
+from bayes_cpt.inference.fit import Fit, fit, summary
+from bayes_cpt.inference.storage import save
+from bayes_cpt.plots.backtests import plot_backtest
+from bayes_cpt.plots.curves import plot_curves
+from bayes_cpt.plots.decisions import plot_decision
+from bayes_cpt.plots.forecasts import plot_forecast
+from bayes_cpt.plots.style import write_figure
+from bayes_cpt.runs.curve_folder import read_curves
+from bayes_cpt.runs.curves import Curves, select
+from bayes_cpt.runs.plans import plan, resolve
+from bayes_cpt.runs.schedules import wsd
 
 SIZE = "model_size == 332448"
 HELD_OUT = "cpt_m_wsd000_wsd_r025"
@@ -46,9 +53,9 @@ def demo(
 ) -> Fit:
     """Fit all runs of the larger shipped model but one, forecast that one, and choose a replay ratio.
 
-    A backtest on replay ratios says how far to trust the choice; ``done`` is told of it as by
-    `bayes_cpt.backtesting.backtest`. Writes fit.nc, forecast.csv, backtest.csv, decision.csv, figures and report.html
-    to ``folder``.
+    A backtest on replay ratios says how far to trust the choice; ``done`` is called as by
+    `bayes_cpt.evaluation.backtest.backtest`. Writes fit.nc, forecast.csv, backtest.csv, decision.csv, figures and
+    report.html to ``folder``.
     """
     target = Path(folder)
     everything = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])
@@ -75,9 +82,7 @@ def demo(
 
 def _split(curves: Curves, run: str) -> tuple[Curves, Curves]:
     """Return the curves without a run, and that run alone."""
-    others = select(curves, f"run != {run!r}")
-    alone = Curves(curves.runs.loc[[run]], *(rows[rows["run"] == run] for rows in (curves.lr, curves.losses)))
-    return others, alone
+    return curves.without([run]), curves.only([run])
 
 
 def _coefficients(fitted: Fit) -> pd.DataFrame:

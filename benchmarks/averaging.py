@@ -18,17 +18,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.averaging import Average, average, load, save
-from bayes_cpt.backtesting import Fold, unseen
-from bayes_cpt.comparison import Comparison, judge, put_together
-from bayes_cpt.curves import Curves, read_curves, select
-from bayes_cpt.forecasting import forecast
-from bayes_cpt.inference import Fit, Prepared, fit_prepared, prepare
-from bayes_cpt.predictive import measured_steps
-from bayes_cpt.published import REPLAY
-from bayes_cpt.score import averaged, score_draws
-from bayes_cpt.shipped import shipped
-from bayes_cpt.simulate import simulate
+from bayes_cpt._support.shipped import shipped
+from bayes_cpt.evaluation.backtest import unseen
+from bayes_cpt.evaluation.compare import Comparison, judge, put_together
+from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.inference.average import Average, average
+from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import REFIT
+from bayes_cpt.inference.storage import load, save
+from bayes_cpt.runs.curve_folder import read_curves
+from bayes_cpt.runs.curves import Curves, measured_steps, select
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.simulation.published import REPLAY
+from bayes_cpt.simulation.simulate import simulate
 
 SIZE = "model_size == 332448"
 BETA = 0.3
@@ -53,24 +56,23 @@ def pilot_fit(prepared: Prepared, ratios: Sequence[float], folder: Path | None) 
         kept = load(path)
         assert isinstance(kept, Fit)
         return kept
-    left_out = without(prepared, ratios)
-    fitted = fit_prepared(prepared, left_out, draws=400, tune=300, chains=2, seed=1, progress=False)
+    fitted = fit_prepared(prepared, REFIT, without(prepared, ratios))
     print(f"{prepared.spec.name} at {ratios}: {fitted.verdict}", flush=True)
     if path:
         save(fitted, path)
     return fitted
 
 
-def without(prepared: Prepared, ratios: Sequence[float]) -> dict[str, int]:
+def without(prepared: Prepared, ratios: Sequence[float]) -> Holdout:
     """Return the CPT runs at other ratios, as what is left out."""
     replay = prepared.curves.runs["replay"].dropna()
-    return dict.fromkeys(replay.index[~replay.isin(ratios)].astype(str), 0)
+    return Holdout("other ratios", dict.fromkeys(replay.index[~replay.isin(ratios)].astype(str), 0))
 
 
-def at(prepared: Prepared, ratio: float) -> dict[str, int]:
+def at(prepared: Prepared, ratio: float) -> Holdout:
     """Return the CPT runs at a ratio, as what is left out."""
     replay = prepared.curves.runs["replay"].dropna()
-    return dict.fromkeys(replay.index[replay == ratio].astype(str), 0)
+    return Holdout(f"{ratio:g}", dict.fromkeys(replay.index[replay == ratio].astype(str), 0))
 
 
 def compared(compiled: Mapping[str, Prepared], pilots: Sequence[float], folder: Path | None) -> Comparison:
@@ -78,7 +80,7 @@ def compared(compiled: Mapping[str, Prepared], pilots: Sequence[float], folder: 
     judged = {
         (f"{ratio:g}", name): judge(
             prepared,
-            Fold(f"{ratio:g}", at(prepared, ratio)),
+            at(prepared, ratio),
             pilot_fit(prepared, [one for one in pilots if one != ratio], folder),
         )
         for ratio in pilots

@@ -18,16 +18,18 @@ import pandas as pd
 import xarray as xr
 from scipy.optimize import least_squares
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.backtesting import Fold, backtest, folds
-from bayes_cpt.curves import Curves, read_curves, select
-from bayes_cpt.features import Design, with_areas
-from bayes_cpt.inference import Prepared, prepare
-from bayes_cpt.likelihood import Model, coefficients
-from bayes_cpt.model import domain_models
-from bayes_cpt.score import averaged, score_draws
-from bayes_cpt.shipped import shipped
-from bayes_cpt.specs import FORWARD_POWER, Prior, Spec, parse_spec, read_spec
+from bayes_cpt._support.shipped import shipped
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.evaluation.backtest import backtest, folds
+from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.inference.fit import Prepared, prepare
+from bayes_cpt.laws.features import Design, with_areas
+from bayes_cpt.runs.curve_folder import read_curves
+from bayes_cpt.runs.curves import Curves, select
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.statistical_model.likelihood import Model, coefficients
+from bayes_cpt.statistical_model.model_files import FORWARD_POWER, ModelSpec, Prior, parse_spec, read_spec
+from bayes_cpt.statistical_model.pymc_model import domain_models
 
 COLUMNS = ["mae", "rmse", "wis", "crps", "cover50", "cover90", "width90"]
 HUBER = 1e-3
@@ -68,7 +70,7 @@ def centre_and_spread(prior: Prior, domain: str, scale: float, *, signed: bool) 
     return float(np.log(prior.argument("median", domain) * scale)), prior.argument("sigma", domain)
 
 
-def least_squares_draws(prepared: Prepared, fold: Fold, domain: str, unseen: Curves, seed: int) -> FloatArray:
+def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: Curves, seed: int) -> FloatArray:
     """Return (refits, points) forecasts of a domain by bootstrap of blocks of residuals, residuals added."""
     observations, random = prepared.observations, np.random.default_rng(seed)
     model = domain_models(prepared.spec, observations)[domain]
@@ -81,7 +83,7 @@ def least_squares_draws(prepared: Prepared, fold: Fold, domain: str, unseen: Cur
         for name in names
     ]
     centre, width = np.array(spread).T
-    left = np.isin(np.array(observations.design.runs)[observations.design.run], list(fold.left_out))
+    left = np.isin(np.array(observations.design.runs)[observations.design.run], list(fold.first_step))
     kept = ~left[observations.nodes[domain]]
     nodes, losses = observations.nodes[domain][kept], observations.losses[domain][kept]
     points = unseen.losses[unseen.losses["domain"] == domain]
@@ -130,12 +132,12 @@ def as_forecast(points: pd.DataFrame, draws: FloatArray) -> pd.DataFrame:
     return pd.concat(scored)
 
 
-def by_least_squares(curves: Curves, model: Spec, leave: str) -> pd.DataFrame:
+def by_least_squares(curves: Curves, model: ModelSpec, leave: str) -> pd.DataFrame:
     """Score the paper's way of fitting."""
     prepared = prepare(curves, model)
     scored = []
     for fold in folds(prepared.curves, leave):
-        unseen = left_out(prepared.curves, fold)
+        unseen = fold.unseen(prepared.curves)
         for domain, points in unseen.losses.groupby("domain"):
             draws = least_squares_draws(prepared, fold, str(domain), unseen, 1)
             scored.append(as_forecast(points, draws))
@@ -146,18 +148,11 @@ def by_last_value(curves: Curves, leave: str) -> pd.DataFrame:
     """Score the checkpoint's loss, carried on."""
     scored = []
     for fold in folds(curves, leave):
-        points = left_out(curves, fold).losses
+        points = fold.unseen(curves).losses
         start = curves.losses[curves.losses["step"] == 0].set_index(["run", "domain"])["loss"]
         carried = start.reindex(pd.MultiIndex.from_frame(points[["run", "domain"]])).to_numpy()
         scored.append(as_forecast(points, np.tile(carried, (2, 1))))
     return pd.concat(scored)
-
-
-def left_out(curves: Curves, fold: Fold) -> Curves:
-    """Return the runs of a fold and their losses after the checkpoint."""
-    names = list(fold.left_out)
-    losses = curves.losses[curves.losses["run"].isin(names) & (curves.losses["step"] > 0)]
-    return Curves(curves.runs.loc[names], curves.lr[curves.lr["run"].isin(names)], losses)
 
 
 def main() -> None:

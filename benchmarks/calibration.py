@@ -2,7 +2,7 @@
 
     uv run python benchmarks/calibration.py [-m MODEL ...] [--simulations 1000] [-o docs/calibration.png]
 
-Truths are drawn from a model's prior, losses of a small design (`bayes_cpt.simulate.pilot_runs`) from the truths.
+Truths are drawn from a model's prior, losses of a small design (`bayes_cpt.pilot_runs`) from the truths.
 Prints a row a model, and the three parameters with the smallest p-values; draws the ranks of all.
 """
 
@@ -11,11 +11,11 @@ import time
 
 import pandas as pd
 
-from bayes_cpt.calibration import Calibration, calibrate
-from bayes_cpt.inference import prepare
-from bayes_cpt.plots import plot_calibration
-from bayes_cpt.simulate import pilot_runs
-from bayes_cpt.specs import model_names, read_spec
+from bayes_cpt.calibration.calibrate import Calibration, calibrate
+from bayes_cpt.inference.fit import prepare
+from bayes_cpt.plots.calibration import plot_calibration
+from bayes_cpt.simulation.simulate import pilot_runs
+from bayes_cpt.statistical_model.model_files import model_names, read_spec
 
 SMALLEST = 3
 

@@ -16,14 +16,15 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.backtesting import backtest, means
-from bayes_cpt.curves import Curves, ancestors, curves_from_frames, learning_rates, read_curves, select
-from bayes_cpt.forecasting import forecast
-from bayes_cpt.inference import Fit, fit
-from bayes_cpt.knowledge import with_history
-from bayes_cpt.score import averaged, score_draws
-from bayes_cpt.shipped import shipped
-from bayes_cpt.specs import read_spec
+from bayes_cpt._support.shipped import shipped
+from bayes_cpt.evaluation.backtest import backtest, means
+from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.inference.fit import Fit, fit
+from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
+from bayes_cpt.runs.curves import Curves, select
+from bayes_cpt.statistical_model.model_files import read_spec
+from bayes_cpt.statistical_model.stated_priors import with_history
 
 COLUMNS = ["mae", "wis", "cover50", "cover90", "width90"]
 PARTS = ("recover", "leave", "pilot")
@@ -32,7 +33,7 @@ PILOTS = ("cpt_m_wsd000_wsd_r050", "cpt_m_wsd000_wsd_r025", "cpt_m_wsd000_wsd_r0
 
 def part(curves: Curves, runs: Sequence[str], *, hidden: bool) -> Curves:
     """Return CPT runs without their history, or with it."""
-    names = set(runs) | (set() if hidden else {name for run in runs for name in ancestors(curves, run)})
+    names = set(runs) | (set() if hidden else {name for run in runs for name in curves.lineage(run).ancestors})
     table = curves.runs[curves.runs.index.isin(names)]
     lr, losses = (rows[rows["run"].isin(names)] for rows in (curves.lr, curves.losses))
     return curves_from_frames(table.assign(parent=None, parent_step=None) if hidden else table, lr, losses)
@@ -41,7 +42,7 @@ def part(curves: Curves, runs: Sequence[str], *, hidden: bool) -> Curves:
 def checkpoints(curves: Curves) -> dict[str, list[str]]:
     """Return the CPT runs from each checkpoint, those with most runs first."""
     found: dict[str, list[str]] = {}
-    for run, link in curves.links.items():
+    for run, link in curves.records.items():
         if link.phase == "cpt":
             found.setdefault(f"{link.parent} at {link.parent_step}", []).append(run)
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
@@ -49,8 +50,8 @@ def checkpoints(curves: Curves) -> dict[str, list[str]]:
 
 def true_potential(curves: Curves, run: str) -> tuple[float, float]:
     """Return the LR at the checkpoint over the peak of pre-training, and that peak."""
-    history = [learning_rates(curves, name) for name in ancestors(curves, run)]
-    last = float(history[-1][curves.links[run].parent_step - 1])
+    history = [curves.learning_rate(name) for name in curves.lineage(run).ancestors]
+    last = float(history[-1][curves.records[run].parent_step - 1])
     peak = max(float(rates.max()) for rates in history)
     return last / peak, peak
 
@@ -60,7 +61,7 @@ def recover(curves: Curves) -> pd.DataFrame:
     rows = []
     for name, runs in checkpoints(curves).items():
         share, peak = true_potential(curves, runs[0])
-        largest = max(float(learning_rates(curves, run).max()) for run in runs)
+        largest = max(float(curves.learning_rate(run).max()) for run in runs)
         found = fit(part(curves, runs, hidden=True), "open-checkpoint", draws=2000, tune=600, progress=False)
         low, middle, high = np.quantile(found.posterior["loss_potential"], [0.05, 0.5, 0.95])
         # the law's is relative to the largest LR of the pilots

@@ -13,13 +13,14 @@ import argparse
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.averaging import Average, fit_average
-from bayes_cpt.curves import Curves, read_curves, select
-from bayes_cpt.features import design, warmup_steps, with_areas
-from bayes_cpt.forecasting import forecast
-from bayes_cpt.inference import Fit
-from bayes_cpt.laws import LAWS
-from bayes_cpt.score import averaged, score_draws
+from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.inference.average import Average, fit_average
+from bayes_cpt.inference.fit import Fit
+from bayes_cpt.laws.features import design, with_areas
+from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.runs.curve_folder import read_curves
+from bayes_cpt.runs.curves import Curves, select
 
 PUBLISHED_MAE = {25_000_000: 0.00376, 100_000_000: 0.00435, 400_000_000: 0.00484}
 PUBLISHED = pd.DataFrame.from_dict(
@@ -39,7 +40,7 @@ def unseen(curves: Curves) -> Curves:
     """Return the test runs and their losses after warm-up."""
     names = curves.runs.index[curves.runs["split"] == "test"]
     losses = curves.losses[curves.losses["run"].isin(names)]
-    described = losses["step"] >= losses["run"].map({run: warmup_steps(curves, run) for run in names})
+    described = losses["step"] >= losses["run"].map({run: curves.lineage(run).warmup for run in names})
     return Curves(curves.runs.loc[names], curves.lr[curves.lr["run"].isin(names)], losses[described])
 
 

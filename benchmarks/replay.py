@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.formulas import (
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.laws.terms import (
     monotone_multiplier_cpt,
     monotone_multiplier_pt,
     own_share_multiplier_cpt,
     own_share_multiplier_pt,
 )
-from bayes_cpt.specs import read_spec
+from bayes_cpt.statistical_model.model_files import read_spec
 
 NOISE = 0.005
 """Scatter of a printed final loss, nats: how hard the data pull against the priors of the shape."""

@@ -19,16 +19,18 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayes_cpt.curves import Curves, curves_from_frames
-from bayes_cpt.features import with_areas
-from bayes_cpt.laws import law
-from bayes_cpt.model import build
-from bayes_cpt.observations import Observations, observe
-from bayes_cpt.published import KNOWLEDGE_PILE
-from bayes_cpt.sampling import compile_density, sample_posterior
-from bayes_cpt.schedules import learning_rates, wsd
-from bayes_cpt.simulate import simulate
-from bayes_cpt.specs import parse_spec, read_spec
+from bayes_cpt.inference.sampling import compile_density, sample_posterior
+from bayes_cpt.inference.settings import SamplerSettings
+from bayes_cpt.laws.features import with_areas
+from bayes_cpt.laws.registry import law
+from bayes_cpt.runs.curve_folder import curves_from_frames
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.schedules import learning_rates, wsd
+from bayes_cpt.simulation.published import KNOWLEDGE_PILE
+from bayes_cpt.simulation.simulate import simulate
+from bayes_cpt.statistical_model.model_files import parse_spec, read_spec
+from bayes_cpt.statistical_model.observations import Observations, observe
+from bayes_cpt.statistical_model.pymc_model import build
 
 NAMES = ["L0", "A", "alpha", "B", "E", "beta"]
 MEMORY = 1000.0
@@ -109,7 +111,7 @@ def timed(name: str, text: str, observations: Observations) -> float:
     density = compile_density(model)
     density.evaluate(density.start.data)
     start = time.perf_counter()
-    tree = sample_posterior(model, density, draws=1000, tune=300, chains=2, seed=1, progress=False)
+    tree = sample_posterior(model, density, SamplerSettings(draws=1000, tune=300, chains=2, progress=False))
     return report(name, tree, time.perf_counter() - start)
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import bayes_cpt as bc
-from bayes_cpt.comparison import Comparison
-from bayes_cpt.published import KNOWLEDGE_PILE
-from bayes_cpt.schedules import Schedule
-from bayes_cpt.simulate import simulate
+from bayes_cpt.evaluation.compare import Comparison
+from bayes_cpt.runs.schedules import Schedule
+from bayes_cpt.simulation.published import KNOWLEDGE_PILE
+from bayes_cpt.simulation.simulate import simulate
 
 RUNS = """\
 run,phase,parent,parent_step,replay,model_size,batch_tokens,seed

@@ -10,9 +10,9 @@ import pytest
 from conftest import comparison_of
 
 import bayes_cpt as bc
-from bayes_cpt import cli
+from bayes_cpt.cli import commands, main, output
 from bayes_cpt.errors import BayesCptError
-from bayes_cpt.specs import Spec
+from bayes_cpt.statistical_model.model_files import ModelSpec
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     def call(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["bayes-cpt", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         written, complained = (str(text) for text in capsys.readouterr())
         return Outcome(int(str(caught.value.code)), written, complained)
 
@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
     """One message on stderr, exit code 2, and not a file in the working directory."""
-    assert outcome.code == cli.BAD_INPUT
+    assert outcome.code == output.BAD_INPUT
     assert outcome.out == ""
     assert outcome.err.startswith("bayes-cpt: ")
     assert outcome.err.count("bayes-cpt: ") == 1
@@ -146,14 +146,14 @@ def test_check_of_no_folder(run: Run):
 @pytest.mark.parametrize("name", ["curves.txtt", "curves"])
 def test_check_does_not_draw_what_matplotlib_cannot_write(run: Run, tiny_folder: Path, name: str):
     outcome = run("check", tiny_folder, "--plot", name)
-    assert outcome.code == cli.BAD_INPUT
+    assert outcome.code == output.BAD_INPUT
     assert ".png" in outcome.err
     assert list(Path.cwd().iterdir()) == []
 
 
 def test_a_figure_where_no_folder_can_be(run: Run, tiny_folder: Path):
     outcome = run("check", tiny_folder, "--plot", tiny_folder / "runs.csv" / "check.png")
-    assert outcome.code == cli.BAD_INPUT
+    assert outcome.code == output.BAD_INPUT
     assert "cannot write" in outcome.err
 
 
@@ -211,16 +211,16 @@ def test_what_is_stated_reaches_the_model(run: Run, tiny_folder: Path, monkeypat
     class ReachedError(BayesCptError):
         """The model came where it is fitted."""
 
-    def instead(_curves: object, given: Spec | list[Spec], *_: object, **__: object) -> None:
+    def instead(_curves: object, given: ModelSpec | list[ModelSpec], *_: object, **__: object) -> None:
         spec = given[0] if isinstance(given, list) else given
         raise ReachedError(f"beta has {spec.priors['beta'].arguments}, area {spec.priors['checkpoint_forward_area']}")
 
-    monkeypatch.setattr(cli.bc, {"fit": "fit_average"}.get(command, command), instead, raising=False)
+    monkeypatch.setattr(commands.bc, {"fit": "fit_average"}.get(command, command), instead, raising=False)
     outcome = run(
         command, tiny_folder, "-m", "open-checkpoint", "--prior", "beta ~ Normal(mu=0.5, sigma=0.01)",
         "--annealed-to", "10%", "--pretrained", "6400 tokens at 0.002",
     )  # fmt: skip
-    assert outcome.code == cli.BAD_INPUT
+    assert outcome.code == output.BAD_INPUT
     assert "beta has {'mu': 0.5, 'sigma': 0.01}" in outcome.err
     assert all(word in outcome.out for word in ("prior of loss_potential: LogNormal(median=0.1", "100 steps of the"))
 
@@ -229,7 +229,7 @@ def test_help_and_no_command(run: Run):
     shown, bare = run("--help"), run()
     assert (shown.code, shown.err) == (0, "")
     assert all(word in shown.out for word in ("check", "fit", "forecast", "decide", "demo"))
-    assert (bare.code, bare.err) == (cli.BAD_INPUT, "")
+    assert (bare.code, bare.err) == (output.BAD_INPUT, "")
     assert "check" in bare.out
 
 
@@ -237,14 +237,14 @@ def test_an_interruption_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tiny
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_selected", interrupt)
+    monkeypatch.setattr(commands, "selected_curves", interrupt)
     outcome = run("check", tiny_folder)
-    assert (outcome.code, outcome.out) == (cli.INTERRUPTED, "")
+    assert (outcome.code, outcome.out) == (output.INTERRUPTED, "")
     assert "interrupted, nothing was written" in outcome.err
     assert list(Path.cwd().iterdir()) == []
 
 
-@pytest.mark.parametrize(("converged", "code"), [(True, 0), (False, cli.NOT_CONVERGED)])
+@pytest.mark.parametrize(("converged", "code"), [(True, 0), (False, output.NOT_CONVERGED)])
 def test_a_fit_that_did_not_converge_is_not_to_be_trusted(
     run: Run, monkeypatch: pytest.MonkeyPatch, converged: bool, code: int
 ):
@@ -252,7 +252,7 @@ def test_a_fit_that_did_not_converge_is_not_to_be_trusted(
         converged: bool
         verdict: str = "the verdict"
 
-    monkeypatch.setattr(cli.bc, "demo", lambda *_, **__: Fitted(converged), raising=False)
+    monkeypatch.setattr(commands.bc, "demo", lambda *_, **__: Fitted(converged), raising=False)
     outcome = run("demo")
     assert outcome.code == code
     assert ("the verdict" in outcome.err) == (not converged)
@@ -296,13 +296,13 @@ def test_models_that_cannot_be_compared_or_averaged(
     assert_refused(run(*(argument.replace("DATA", str(tiny_folder)) for argument in arguments)), *words)
 
 
-@pytest.mark.parametrize(("folds", "code"), [(2, 0), (3, cli.INTERRUPTED)])
+@pytest.mark.parametrize(("folds", "code"), [(2, 0), (3, output.INTERRUPTED)])
 def test_a_comparison_is_written_drawn_and_told(
     run: Run, monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, folds: int, code: int
 ):
-    found = comparison_of({"cpt": (1.0, 5.0), "other": (2.0, 2.0)}, folds)
-    monkeypatch.setattr(cli.bc, "compare", lambda *_, **__: found, raising=False)
-    outcome = run("compare", tiny_folder, "-m", "cpt", "-m", "other", "--plot", "compare.png")
+    found = comparison_of({"cpt": (1.0, 5.0), "cpt-replay": (2.0, 2.0)}, folds)
+    monkeypatch.setattr(commands.bc, "compare", lambda *_, **__: found, raising=False)
+    outcome = run("compare", tiny_folder, "-m", "cpt", "-m", "cpt-replay", "--plot", "compare.png")
     assert outcome.code == code
     assert ("interrupted after 2 of 3 folds" in outcome.err) == (folds == 3)
     assert "elpd rests on few draws" in outcome.out
@@ -321,11 +321,11 @@ def test_an_average_is_fitted_into_one_file_that_forecast_and_decide_read(
 
     (tmp_path / "higher.toml").write_text(bc.read_spec("cpt").text)
 
-    def fit_average(_curves: bc.Curves, laws: list[Spec], weights: dict[str, float], **_: object) -> bc.Average:
+    def fit_average(_curves: bc.Curves, laws: list[ModelSpec], weights: dict[str, float], **_: object) -> bc.Average:
         assert [spec.name for spec in laws] == ["cpt", "higher"]
         return bc.average([fitted, higher], weights)
 
-    monkeypatch.setattr(cli.bc, "fit_average", fit_average, raising=False)
+    monkeypatch.setattr(commands.bc, "fit_average", fit_average, raising=False)
     made = run(
         "fit", tmp_path / "data", "-m", "cpt", "-m", tmp_path / "higher.toml", "--weights", tmp_path / "weights.csv"
     )

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,58 +12,26 @@ import bayes_cpt
 
 PACKAGE = Path(__file__).parents[1] / "bayes_cpt"
 
-# a module imports only from those before it
-ORDER = [
-    "errors",
-    "files",
-    "shipped",
-    "published",
-    "schedules",
-    "areas",
-    "responses",
-    "progress",
-    "formulas",
-    "coefficients",
-    "laws",
-    "validation",
-    "curves",
-    "plans",
-    "identification",
-    "features",
-    "discrepancy",
-    "out_of_domain",
-    "specs",
-    "knowledge",
-    "observations",
-    "likelihood",
-    "gaussian",
-    "model",
-    "coordinates",
-    "sampling",
-    "inference",
-    "psis",
-    "averaging",
-    "score",
-    "kinship",
-    "paths",
-    "forecasting",
-    "predictive",
-    "backtesting",
-    "comparison",
-    "simulate",
-    "ensemble",
-    "uniformity",
-    "calibration",
-    "decisions.risk",
-    "decisions.limits",
-    "decisions.choose",
-    "decisions",
-    "plots",
-    "report",
-    "__init__",
-    "cli",
+# a module imports only from its own layer and from those before it; wings of one layer do not know of each other
+LAYERS: list[set[str]] = [
+    {"errors"},
+    {"_support"},
+    {"runs", "decisions"},
+    {"laws"},
+    {"simulation", "statistical_model"},
+    {"inference"},
+    {"forecasting", "calibration"},
+    {"evaluation"},
+    {"plots"},
+    {"demonstration"},
+    {"__init__"},
+    {"cli"},
 ]
+LAYER = {wing: place for place, wings in enumerate(LAYERS) for wing in wings}
 HEAVY = {"arviz", "jax", "matplotlib", "nutpie", "pymc", "pytensor"}
+MOST_FILES = 10
+"""Of a wing, its ``__init__`` included."""
+MOST_LINES = 400
 
 
 def module_name(path: Path) -> str:
@@ -74,8 +43,12 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
+def wing(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
 def inner_imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports at any depth, by the names in ``ORDER``."""
+    """Modules of the package that a file imports at any depth."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -89,26 +62,41 @@ def inner_imports(path: Path) -> set[str]:
     return {name.removeprefix("bayes_cpt").removeprefix(".") or "__init__" for name in inside}
 
 
-def test_every_module_has_its_place():
-    assert set(MODULES) == set(ORDER)
+def test_every_wing_has_its_layer():
+    assert {wing(name) for name in MODULES} == set(LAYER)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_run_one_way(name: str):
-    assert inner_imports(MODULES[name]) <= set(ORDER[: ORDER.index(name)])
+    own = LAYER[wing(name)]
+    for other in inner_imports(MODULES[name]):
+        assert wing(other) == wing(name) or LAYER[wing(other)] < own, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("of_wing", sorted(LAYER))
+def test_no_wing_has_a_circle(of_wing: str):
+    inside = {name: {m for m in inner_imports(path) if m in MODULES} for name, path in MODULES.items()}
+    TopologicalSorter({n: inside[n] for n in MODULES if wing(n) == of_wing}).prepare()
+
+
+def test_no_wing_is_crowded_and_no_file_is_long():
+    crowded = {name for name in LAYER if len([m for m in MODULES if wing(m) == name]) > MOST_FILES}
+    long = {name for name, path in MODULES.items() if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES}
+    assert not crowded
+    assert not long
 
 
 def test_the_reader_of_imports_sees_them():
-    assert inner_imports(MODULES["files"]) == {"errors"}
-    assert "schedules" in inner_imports(MODULES["plans"])
-    assert inner_imports(MODULES["cli"]) >= {"__init__", "errors"}
+    assert inner_imports(MODULES["_support.files"]) == {"errors"}
+    assert "runs.schedules" in inner_imports(MODULES["runs.plans"])
+    assert "errors" in inner_imports(MODULES["runs.curves"])
 
 
 @pytest.mark.parametrize(
     "statement",
     [
         "import bayes_cpt; dir(bayes_cpt)",
-        "from bayes_cpt.cli import main; sys.argv = ['bayes-cpt', '--help']; main()",
+        "from bayes_cpt.cli.main import main; sys.argv = ['bayes-cpt', '--help']; main()",
         "from bayes_cpt import at_most, plan, read_curves, read_plan, read_spec, select, wsd",
     ],
 )
@@ -128,4 +116,4 @@ def test_every_public_name_is_there():
 
 def test_no_module_has_a_public_name():
     """Once loaded, the module would stand where the function was."""
-    assert not set(bayes_cpt.__all__) & set(MODULES)
+    assert not set(bayes_cpt.__all__) & set(LAYER)

@@ -8,10 +8,9 @@ import pytest
 from conftest import history, scheduled
 
 import bayes_cpt as bc
-from bayes_cpt.curves import merge
-from bayes_cpt.published import KNOWLEDGE_PILE, MODEL_SIZE, PILE_OF_LAW, PublishedFit
-from bayes_cpt.schedules import Schedule
-from bayes_cpt.simulate import simulate
+from bayes_cpt.runs.schedules import Schedule
+from bayes_cpt.simulation.published import KNOWLEDGE_PILE, MODEL_SIZE, PILE_OF_LAW, PublishedFit
+from bayes_cpt.simulation.simulate import simulate
 
 ERROR_LIMIT = 0.01
 """Mean absolute error of the median, nats; seen: 0.0012 or less on D_pt, 0.0006 on D_cpt, in both figures."""
@@ -131,7 +130,7 @@ def test_a_model_size_never_run_is_forecast_and_the_more_widely_the_further_it_i
     new = [of_size(size, name, other) for name, size in {"between": 300e6, "beyond": 8000e6}.items()]
 
     def simulated(parts: list[bc.Curves], noise: float) -> bc.Curves:
-        together = functools.reduce(merge, parts)
+        together = functools.reduce(bc.Curves.joined, parts)
         losses = simulate(together, "cpt-size", law, memory=1000.0, noise=noise, every=500, seed=1)
         return losses if model == "cpt-size" else without_history(losses)
 

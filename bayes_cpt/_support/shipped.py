@@ -8,6 +8,6 @@ def shipped(folder: str) -> Path:
 
     A wheel carries them inside the package, a checkout (and so an editable install) beside it.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / folder
     return inside if inside.is_dir() else package.parent / folder

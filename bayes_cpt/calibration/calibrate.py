@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 
-from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.discrepancy import effect_labels
-from bayes_cpt.ensemble import Densities, chains_through, climb, higher, side_by_side
-from bayes_cpt.inference import Prepared
-from bayes_cpt.likelihood import discrepancy, evaluate
-from bayes_cpt.model import domain_models
-from bayes_cpt.uniformity import band, holm, uniformity
+from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.calibration.batched_hmc import Densities, chains_through, climb, higher, side_by_side
+from bayes_cpt.calibration.uniformity import band, holm, uniformity
+from bayes_cpt.inference.fit import Prepared
+from bayes_cpt.statistical_model.discrepancy import effect_labels
+from bayes_cpt.statistical_model.likelihood import discrepancy, evaluate
+from bayes_cpt.statistical_model.pymc_model import domain_models
 
 LEVEL = 0.01
 """Chance at which a sound model is called miscalibrated."""
@@ -132,8 +132,8 @@ def calibrate(
     Parameters
     ----------
     prepared
-        A model compiled for runs, such as `bayes_cpt.simulate.pilot_runs`; their measured losses give the priors their
-        units, no more.
+        A model compiled for runs, such as `bayes_cpt.pilot_runs`; their measured losses give the priors their units, no
+        more.
     simulations
         How many.
     draws
@@ -206,7 +206,7 @@ class Truths(NamedTuple):
 
 def prior_draws(prepared: Prepared, count: int, seed: int) -> Truths:
     """Draw parameters from the prior of a model."""
-    model, order = prepared.model, [info[0] for info in prepared.density.start.point_map_info or ()]
+    model, order = prepared.pymc_model, [info[0] for info in prepared.density.start.point_map_info or ()]
     free = sorted(model.free_RVs, key=lambda variable: order.index(model.rvs_to_values[variable].name))
     # entries of the vector grow with the parameters, so ranks among the one are ranks among the other
     transforms = [model.rvs_to_transforms[variable] for variable in free]

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from scipy.stats import binom
 
-from bayes_cpt.areas import FloatArray, IntArray
+from bayes_cpt._support.typing import FloatArray, IntArray
 
 NULL_DRAWS = 20_000
 """Uniform samples that a sample of ranks is compared with."""

@@ -3,33 +3,26 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.curves import Curves, ancestors, end_step
 from bayes_cpt.errors import DataError, hint
-from bayes_cpt.forecasting import forecast
-from bayes_cpt.inference import Prepared, fit_prepared, prepare
-from bayes_cpt.predictive import measured_steps
-from bayes_cpt.score import averaged, score_draws
-from bayes_cpt.specs import DEFAULT_MODEL, Spec
+from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
+from bayes_cpt.runs.curves import Curves, measured_steps
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec
 
-CHAINS = 2
 FAR = {"cover50": 0.15, "cover90": 0.1}
 """By how much the coverage of intervals may miss its nominal level for them to be trusted."""
-
-
-class Fold(NamedTuple):
-    """What is left out together: its name, and by run the first step left out (0: the whole run)."""
-
-    name: str
-    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,8 @@ class Backtest:
     leave
         What was left out at a time: a key of ``QUESTIONS``.
     points
-        One row a measured point, as `bayes_cpt.score.score_draws` gives, with the fold and whether its fit converged.
+        One row per measured point, as `bayes_cpt.evaluation.scores.score_draws` gives, with the fold and whether its
+        fit converged.
     folds
         How many there were to do; ``points`` has fewer if it was interrupted.
     kept
@@ -67,15 +61,13 @@ class Backtest:
 
 def backtest(
     curves: Curves,
-    law: str | Path | Spec = DEFAULT_MODEL,
+    model: str | Path | ModelSpec = DEFAULT_MODEL,
     *,
     leave: str = "run",
     domains: Sequence[str] | None = None,
     cut: float = 0.5,
-    draws: int = 400,
-    tune: int = 300,
-    seed: int = 1,
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+    **sampler: Unpack[SamplerOptions],
 ) -> Backtest:
     """Leave runs out in turn, fit the others, forecast those left out, and score.
 
@@ -83,16 +75,16 @@ def backtest(
 
     Parameters
     ----------
-    curves, law, domains, seed
-        As of `bayes_cpt.inference.fit`.
+    curves, model, domains
+        As of `bayes_cpt.inference.fit.fit`.
     leave
         A key of ``QUESTIONS``.
     cut
         With ``leave="tail"``: the share of its steps that a run has shown.
-    draws, tune
-        Of the sampler, a chain: fewer than a fit for use needs.
     done
         Called after each fold with its name, how many are done, and how many there are.
+    **sampler
+        As of `bayes_cpt.inference.fit.fit`; by default fewer draws than a fit for use needs.
 
     Returns
     -------
@@ -106,12 +98,10 @@ def backtest(
     KeyboardInterrupt
         If interrupted before any fold was done.
     """
-    prepared = prepare(curves, law, domains=domains)
+    prepared, settings = prepare(curves, model, domains=domains), replace(REFIT, **sampler)
     planned = folds(prepared.curves, leave, cut)
-    scored = in_turn(
-        {fold.name: partial(_scored_fold, prepared, fold, draws=draws, tune=tune, seed=seed) for fold in planned}, done
-    )
-    asked = {run for fold in planned for run in fold.left_out}
+    scored = in_turn({fold.name: partial(_scored_fold, prepared, fold, settings) for fold in planned}, done)
+    asked = {run for fold in planned for run in fold.first_step}
     kept = tuple(run for run in _candidates(prepared.curves) if run not in asked)
     ordered = [scored[fold.name] for fold in planned if fold.name in scored]
     return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned), kept)
@@ -123,7 +113,7 @@ def in_turn[K, T](jobs: Mapping[K, Callable[[], T]], done: Callable[[K, int, int
     Parameters
     ----------
     jobs
-        By name; each samples ``CHAINS`` chains.
+        By name; each samples as many chains as ``REFIT``.
     done
         Called after each with its name, how many are done, and how many there are.
 
@@ -133,7 +123,7 @@ def in_turn[K, T](jobs: Mapping[K, Callable[[], T]], done: Callable[[K, int, int
         If interrupted before any was done.
     """
     results: dict[K, T] = {}
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // CHAINS)) as pool:
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // REFIT.chains)) as pool:
         running: dict[Future[T], K] = {pool.submit(job): name for name, job in jobs.items()}
         try:
             for future in as_completed(running):
@@ -146,23 +136,20 @@ def in_turn[K, T](jobs: Mapping[K, Callable[[], T]], done: Callable[[K, int, int
     return results
 
 
-def _scored_fold(prepared: Prepared, fold: Fold, *, draws: int, tune: int, seed: int) -> pd.DataFrame:
-    fitted = fit_prepared(prepared, fold.left_out, draws=draws, tune=tune, chains=CHAINS, seed=seed, progress=False)
-    measured = unseen(prepared, fold.left_out)
-    points = score_draws(forecast(fitted, measured, steps=measured_steps(measured), seed=seed), measured.losses)
+def _scored_fold(prepared: Prepared, fold: Holdout, settings: SamplerSettings) -> pd.DataFrame:
+    fitted = fit_prepared(prepared, settings, fold)
+    measured = unseen(prepared, fold)
+    steps = measured_steps(measured)
+    points = score_draws(forecast(fitted, measured, steps=steps, seed=settings.seed), measured.losses)
     return points.assign(fold=fold.name, converged=fitted.converged)
 
 
-def unseen(prepared: Prepared, left_out: Mapping[str, int]) -> Curves:
-    """Return the runs left out, and the losses to be forecast: not the checkpoint's, which is known."""
-    curves, aside = prepared.curves, prepared.observations.set_aside
-    losses = curves.losses[curves.losses["run"].isin(list(left_out))]
-    ahead = losses["step"] >= losses["run"].map(left_out).clip(lower=1)
-    described = ~pd.MultiIndex.from_frame(losses[["run", "step"]]).isin(
-        pd.MultiIndex.from_frame(aside[["run", "step"]])
-    )
-    names = [run for run in left_out if run in set(losses["run"])]
-    return Curves(curves.runs.loc[names], curves.lr[curves.lr["run"].isin(names)], losses[ahead & described])
+def unseen(prepared: Prepared, fold: Holdout) -> Curves:
+    """Return the runs left out, with the losses to forecast: those that a fit would use."""
+    measured, aside = fold.unseen(prepared.curves), prepared.observations.set_aside
+    places = pd.MultiIndex.from_frame(measured.losses[["run", "step"]])
+    described = ~places.isin(pd.MultiIndex.from_frame(aside[["run", "step"]]))
+    return measured.with_losses(measured.losses[described])
 
 
 # What is left out together --------------------------------------------------------------------------------------------
@@ -177,7 +164,7 @@ def _by(curves: Curves, runs: Sequence[str], key: Callable[[Curves, str], object
 
 def _twins(curves: Curves, run: str) -> object:
     """Equal for runs that differ in seed alone: one would tell of the other."""
-    link = curves.links[run]
+    link = curves.records[run]
     return link.parent, link.parent_step, str(link.replay), _schedule(curves, run)
 
 
@@ -187,15 +174,15 @@ def _schedule(curves: Curves, run: str) -> object:
 
 
 def _replay(curves: Curves, run: str) -> object:
-    return curves.links[run].replay
+    return curves.records[run].replay
 
 
 def _length(curves: Curves, run: str) -> object:
-    return end_step(curves, run)
+    return curves.end_step(run)
 
 
 def _checkpoint(curves: Curves, run: str) -> object:
-    return curves.links[run].parent, curves.links[run].parent_step
+    return curves.records[run].parent, curves.records[run].parent_step
 
 
 QUESTIONS: Mapping[str, Callable[[Curves, str], object]] = MappingProxyType(
@@ -204,7 +191,7 @@ QUESTIONS: Mapping[str, Callable[[Curves, str], object]] = MappingProxyType(
 """What runs that are left out together have in common; ``tail`` leaves the end of each run out instead."""
 
 
-def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Fold]:
+def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Holdout]:
     """Return what `backtest` leaves out in turn: CPT runs; of data without, PT runs. Children go with their parents.
 
     What more than half of the runs have in common stays: a fit to the few others would tell nothing of the model.
@@ -222,12 +209,12 @@ def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Fold]:
         raise DataError(f"cannot leave out by {leave!r}{hint(leave, kinds)}: choose one of {', '.join(kinds)}")
     groups = list(_by(curves, runs, QUESTIONS[leave]).values())
     if leave == "length":  # a short run asks nothing new of longer ones
-        groups.sort(key=lambda group: end_step(curves, group[0]))
+        groups.sort(key=lambda group: curves.end_step(group[0]))
         groups = groups[1:]
     measured = set(curves.losses["run"])
     families = [[*group, *_descendants(curves, group)] for group in groups]
     found = [
-        Fold(_name(group), dict.fromkeys(family, 0))
+        Holdout(_name(group), dict.fromkeys(family, 0))
         for group, family in zip(groups, families, strict=True)
         if len(set(runs) - set(family)) >= len(runs) / 2 and measured & set(family)
     ]
@@ -238,20 +225,20 @@ def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Fold]:
 
 def _candidates(curves: Curves) -> list[str]:
     """Return the runs that may be left out."""
-    return [run for run, link in curves.links.items() if link.phase == "cpt"] or list(curves.links)
+    return [run for run, link in curves.records.items() if link.phase == "cpt"] or list(curves.records)
 
 
-def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Fold]:
+def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Holdout]:
     if not 0 < cut < 1:
         raise DataError(f"the share of a run that is shown must lie between 0 and 1, not {cut:g}")
     return [
-        Fold(run, {run: int(np.ceil(cut * end_step(curves, run)))} | dict.fromkeys(_descendants(curves, [run]), 0))
+        Holdout(run, {run: int(np.ceil(cut * curves.end_step(run)))} | dict.fromkeys(_descendants(curves, [run]), 0))
         for run in runs
     ]
 
 
 def _descendants(curves: Curves, group: Sequence[str]) -> list[str]:
-    return [run for run in curves.links if run not in group and set(ancestors(curves, run)) & set(group)]
+    return [run for run in curves.records if run not in group and set(curves.lineage(run).ancestors) & set(group)]
 
 
 def _name(group: Sequence[str]) -> str:

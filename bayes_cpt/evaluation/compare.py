@@ -1,27 +1,29 @@
 """Which law? Each law forecasts the runs that were left out; how well it did is its score, and gives its weight."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import combinations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.averaging import prepare_all
-from bayes_cpt.backtesting import CHAINS, Fold, folds, in_turn, unseen
-from bayes_cpt.curves import Curves
-from bayes_cpt.forecasting import forecast
-from bayes_cpt.inference import Fit, Prepared, fit_prepared
-from bayes_cpt.likelihood import marginal_log_density
-from bayes_cpt.paths import Conditional, conditional
-from bayes_cpt.predictive import measured_steps
-from bayes_cpt.psis import GOOD_K, reweighted
-from bayes_cpt.score import averaged, mean_distance, ordered_draws, score_draws
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.evaluation.backtest import folds, in_turn, unseen
+from bayes_cpt.evaluation.reweighting import GOOD_K, reweighted
+from bayes_cpt.evaluation.scores import averaged, mean_distance, ordered_draws, score_draws
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.forecasting.trajectories import Conditional, conditional
+from bayes_cpt.inference.average import prepare_all
+from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared
+from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
+from bayes_cpt.runs.curves import Curves, measured_steps
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.statistical_model.likelihood import marginal_log_density
+from bayes_cpt.statistical_model.model_files import ModelSpec
 
 REFITS = 20
 """Up to so many folds, each is refitted outright; of more, those that importance sampling cannot do."""
@@ -40,10 +42,10 @@ class Comparison:
     Parameters
     ----------
     leave
-        What was left out at a time: a key of ``bayes_cpt.backtesting.QUESTIONS``.
+        What was left out at a time: a key of ``bayes_cpt.evaluation.backtest.QUESTIONS``.
     points
-        One row a model and measured point, as `bayes_cpt.score.score_draws` gives, with the fold and whether its fit
-        converged.
+        One row per model and measured point, as `bayes_cpt.evaluation.scores.score_draws` gives, with the fold and
+        whether its fit converged.
     densities
         One row a model, fold and domain: ``elpd``, the log of the joint density of all its left-out losses;
         ``effective_draws``, how many draws carry it; ``pareto_k``, NaN where the fold was refitted.
@@ -59,7 +61,7 @@ class Comparison:
     distances: pd.DataFrame
     folds: int
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, float]:
         """Share of each model in an average: `stacking_weights`, where each run and domain counts once."""
         unit = ["fold", "run", "domain"]
@@ -76,7 +78,7 @@ class Comparison:
         """Whether some model's ``elpd`` rests on few draws."""
         return bool((self.table["effective_draws"] < FEW_DRAWS).any())
 
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame:
         """One row a model, the best ``wis`` first; errors are standard errors across folds, NaN of a single one.
 
@@ -114,25 +116,23 @@ class Judged(NamedTuple):
 
 def compare(
     curves: Curves,
-    laws: Sequence[str | Path],
+    models: Sequence[str | Path | ModelSpec],
     *,
     leave: str = "run",
     domains: Sequence[str] | None = None,
     cut: float = 0.5,
-    draws: int = 400,
-    tune: int = 300,
-    seed: int = 1,
     refits: int = REFITS,
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+    **sampler: Unpack[SamplerOptions],
 ) -> Comparison:
     """Leave runs out in turn, forecast them by each law from the others, and score the forecasts.
 
     Parameters
     ----------
-    curves, domains, leave, cut, draws, tune, seed, done
-        As of `bayes_cpt.backtesting.backtest`.
-    laws
-        Names of shipped models, or paths of model files.
+    curves, domains, leave, cut, done, **sampler
+        As of `bayes_cpt.evaluation.backtest.backtest`.
+    models
+        Names of shipped models, paths of model files, or specs.
     refits
         With more folds than this, each law is fitted once to all curves, and a fold is forecast by that fit's draws,
         reweighted, where the diagnostic of the weights (Pareto k up to 0.7) allows, else refitted.
@@ -149,14 +149,14 @@ def compare(
     KeyboardInterrupt
         If interrupted before all laws had done a fold.
     """
-    compiled = prepare_all(curves, laws, domains)
+    compiled = prepare_all(curves, models, domains)
     planned = folds(next(iter(compiled.values())).curves, leave, cut)
-    refit = partial(fit_prepared, draws=draws, tune=tune, chains=CHAINS, seed=seed, progress=False)
+    settings = replace(REFIT, **sampler)
     whole: Mapping[str, Fit] = {}
     if len(planned) > refits:
-        whole = {name: refit(prepared) for name, prepared in compiled.items()}
+        whole = {name: fit_prepared(prepared, settings) for name, prepared in compiled.items()}
     jobs = {
-        (fold.name, name): partial(_judged, prepared, fold, whole.get(name), refit)
+        (fold.name, name): partial(_judged, prepared, fold, whole.get(name), settings)
         for fold in planned
         for name, prepared in compiled.items()
     }
@@ -193,9 +193,9 @@ def put_together(leave: str, judged: Mapping[tuple[str, str], Judged], folds: in
     )
 
 
-def judge(prepared: Prepared, fold: Fold, fitted: Fit, pareto_k: float = np.nan) -> Judged:
+def judge(prepared: Prepared, fold: Holdout, fitted: Fit, pareto_k: float = np.nan) -> Judged:
     """Forecast a fold by a fit without it, and score the forecasts; ``pareto_k`` says how that fit was come by."""
-    measured = unseen(prepared, fold.left_out)
+    measured = unseen(prepared, fold)
     drawn = forecast(fitted, measured, steps=measured_steps(measured), seed=int(fitted.tree.attrs["seed"]))
     parts = conditional(fitted, measured)
     losses = pd.concat([given.points for given in parts.values()], ignore_index=True)
@@ -228,13 +228,13 @@ def _distances(judged: Judged, other: Judged) -> pd.DataFrame:
     return judged.points[unit].assign(distance=between).groupby(unit)["distance"].mean().reset_index()
 
 
-def _judged(prepared: Prepared, fold: Fold, whole: Fit | None, refit: Callable[..., Fit]) -> Judged:
+def _judged(prepared: Prepared, fold: Holdout, whole: Fit | None, settings: SamplerSettings) -> Judged:
     """Judge a fold by the draws of the fit of all curves, where they reach so far, or else by a refit."""
     if whole is not None:
-        fitted, pareto_k = reweighted(prepared, whole, fold.left_out)
+        fitted, pareto_k = reweighted(prepared, whole, fold)
         if pareto_k <= GOOD_K:
             return judge(prepared, fold, fitted, pareto_k)
-    return judge(prepared, fold, refit(prepared, fold.left_out))
+    return judge(prepared, fold, fit_prepared(prepared, settings, fold))
 
 
 def _error_of_sum(by_fold: pd.DataFrame) -> pd.Series:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from arviz_stats.base.array import array_stats
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.inference import Fit, Prepared, in_chunks, parameters_of, with_data, with_draws, without
-from bayes_cpt.likelihood import Model, effect_columns, evaluate, marginal_log_density
-from bayes_cpt.model import domain_models
-from bayes_cpt.observations import Observations
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.inference.fit import Fit, Prepared, with_data, with_draws, without
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
+from bayes_cpt.statistical_model.likelihood import Model, effect_columns, evaluate, marginal_log_density
+from bayes_cpt.statistical_model.observations import Observations
+from bayes_cpt.statistical_model.pymc_model import domain_models
 
 GOOD_K = 0.7
 """Pareto k up to which importance sampling can be trusted."""
@@ -27,7 +29,7 @@ class Reweighted(NamedTuple):
     pareto_k: float
 
 
-def reweighted(prepared: Prepared, whole: Fit, left_out: Mapping[str, int]) -> Reweighted:
+def reweighted(prepared: Prepared, whole: Fit, left_out: Holdout) -> Reweighted:
     """Turn a fit of all curves into one of a part of them.
 
     Parameters
@@ -37,7 +39,7 @@ def reweighted(prepared: Prepared, whole: Fit, left_out: Mapping[str, int]) -> R
     whole
         Its fit.
     left_out
-        As of `bayes_cpt.inference.fit_prepared`.
+        What is not fitted.
     """
     fewer = without(prepared.observations, left_out)
     lost = _log_likelihood(prepared, whole, prepared.observations) - _log_likelihood(prepared, whole, fewer)

@@ -1,17 +1,14 @@
 """How good a forecast was, once the losses are measured."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayes_cpt.areas import FloatArray
+from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import DataError
-
-LEVELS: Mapping[str, float] = MappingProxyType({"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95})
-"""Columns of quantiles in a forecast table."""
+from bayes_cpt.forecasting.table import LEVELS
 
 
 def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +45,7 @@ def score_draws(draws: xr.Dataset, losses: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     draws
-        As `bayes_cpt.forecasting.forecast` gives.
+        As `bayes_cpt.forecasting.forecast.forecast` gives.
     losses
         Columns run, step, domain, loss; each was forecast.
 

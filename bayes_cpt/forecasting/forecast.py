@@ -5,24 +5,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.averaging import Average
-from bayes_cpt.curves import Curves, end_step, learning_rates, transfer_run
+from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.identification import beyond_data
-from bayes_cpt.inference import Fit, parameters_of, with_draws
-from bayes_cpt.kinship import OWN_SHARE, WAVES, kindred, waves
-from bayes_cpt.observations import check_runs
-from bayes_cpt.out_of_domain import (
+from bayes_cpt.forecasting.run_correlation import OWN_SHARE, WAVES, kindred, waves
+from bayes_cpt.forecasting.trajectories import batch, effects_on, past, paths
+from bayes_cpt.inference.average import Average
+from bayes_cpt.inference.fit import Fit, with_draws
+from bayes_cpt.runs.coverage import beyond_data
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.plans import Plan, family, resolve
+from bayes_cpt.statistical_model.effects import parameters_of
+from bayes_cpt.statistical_model.observations import check_runs
+from bayes_cpt.statistical_model.out_of_domain import (
     BASIS,
     COEFFICIENTS,
     DEPARTURES,
@@ -34,9 +35,6 @@ from bayes_cpt.out_of_domain import (
     start_of,
     variance,
 )
-from bayes_cpt.paths import batch, effects_on, past, paths
-from bayes_cpt.plans import Plan, family, resolve
-from bayes_cpt.score import LEVELS
 
 type Part = Literal["parameters", "discrepancy", "noise"]
 
@@ -139,63 +137,6 @@ def _thinned(fit: Fit, draws: int) -> Fit:
     return replace(fit, tree=tree)
 
 
-def table(draws: xr.Dataset) -> pd.DataFrame:
-    """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss.
-
-    A last column, ``extrapolates``, says in what a run lies outside the range of the measured ones. Pre-training runs
-    have no rows of out-of-domain sets.
-    """
-    steps, domains = draws["step"].to_numpy(), draws["domain"].to_numpy()
-    losses = draws["loss"].transpose("run", "domain", "step", "chain", "draw").to_numpy()
-
-    def of_run(run: str, extrapolates: str, values: FloatArray) -> pd.DataFrame:
-        kept = ~np.isnan(values[0, :, 0, 0])
-        # sorted first, the quantiles are found in half the time
-        ordered = np.sort(values[:, kept].reshape(len(domains), kept.sum(), -1), axis=-1)
-        quantiles = np.quantile(ordered, list(LEVELS.values()), axis=-1).reshape(len(LEVELS), -1)
-        rows = pd.DataFrame(
-            {
-                "run": run,
-                "domain": np.repeat(domains, kept.sum()),
-                "step": np.tile(steps[kept], len(domains)),
-                "mean": ordered.mean(axis=-1).ravel(),
-                **dict(zip(LEVELS, quantiles, strict=True)),
-                "extrapolates": extrapolates,
-            }
-        )
-        return rows[rows["mean"].notna()]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return pd.concat(
-            pool.map(of_run, draws["run"].to_numpy(), draws["extrapolates"].to_numpy(), losses), ignore_index=True
-        )
-
-
-def read_points(path: str | Path) -> pd.DataFrame:
-    """Read the points that a forecast is wanted at: columns run, step, domain of a CSV (more are left aside).
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or a step is not a whole number.
-    """
-    try:
-        points = pd.read_csv(path, dtype={"run": str, "domain": str})
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    missing = [name for name in ("run", "step", "domain") if name not in points]
-    if missing or points.empty:
-        raise DataError(
-            f"{path}: needs rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing"
-        )
-    steps = pd.to_numeric(points["step"], errors="coerce")
-    wrong = (steps.isna() | (steps % 1 != 0)).to_numpy()
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"{path}: row {row + 2} has step {points['step'].iloc[row]!r}: it must be a whole number")
-    return points.assign(step=steps.astype(np.int64))[["run", "step", "domain"]].drop_duplicates()
-
-
 def _check_parts(include: Sequence[Part]) -> None:
     unknown = [part for part in ([include] if isinstance(include, str) else include) if part not in EVERYTHING]
     if unknown or isinstance(include, str):
@@ -203,7 +144,7 @@ def _check_parts(include: Sequence[Part]) -> None:
 
 
 def _wanted(planned: Curves, steps: Mapping[str, Sequence[int]] | None, every: int | None) -> dict[str, IntArray]:
-    ends = {str(run): end_step(planned, str(run)) for run in planned.runs.index}
+    ends = {str(run): planned.end_step(str(run)) for run in planned.runs.index}
     if steps is None:
         return {run: _grid(end, every) for run, end in ends.items()}
     if not steps:
@@ -276,7 +217,7 @@ def _with_out_of_domain(
     """Add the out-of-domain sets to a curve: combinations of its own draws on pt and cpt."""
     if not combined:
         return curve
-    lineage = transfer_run(everyone, curve.run)
+    lineage = everyone.lineage(curve.run).transfer_run
     basis = [domains.index(name) for name in BASIS]
     both = np.concatenate([curve.loss[:, basis], curve.transfer_loss[:, basis, None]], axis=-1)
     losses, starts = [curve.loss], [curve.transfer_loss]
@@ -344,7 +285,7 @@ def _fresh_effects(
         own = _fresh(scales[f"{component}_scale"], seed, f"{component} {label} {domain}")
         if not isinstance(label, str) or not kindred(curves, label):
             return own
-        shared = waves(curves, label) @ common(component, curves.links[label].parent)
+        shared = waves(curves, label) @ common(component, curves.records[label].parent)
         return np.sqrt(OWN_SHARE) * own + np.sqrt(1 - OWN_SHARE) * shared
 
     return effect
@@ -365,7 +306,7 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
         if len(places) < len(steps):
             loss[:, index] = np.nan
         loss[:, index][..., places] = curve.loss
-        rates[index, places] = learning_rates(planned, curve.run)[np.maximum(curve.steps - 1, 0)]
+        rates[index, places] = planned.learning_rate(curve.run)[np.maximum(curve.steps - 1, 0)]
     transfer = np.stack([curve.transfer_loss for curve in curves], axis=1)
     names = [curve.run for curve in curves]
     outside = beyond_data(planned, fit.curves)
@@ -383,8 +324,8 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
             "domain": list(fit.every_domain),
             "step": steps,
             "replay": ("run", runs["replay"].to_numpy(float)),
-            "peak": ("run", [learning_rates(planned, run).max() for run in names]),
-            "end_step": ("run", [end_step(planned, run) for run in names]),
+            "peak": ("run", [planned.learning_rate(run).max() for run in names]),
+            "end_step": ("run", [planned.end_step(run) for run in names]),
             "extrapolates": ("run", [", ".join(outside[run]) for run in names]),
             "parent": ("run", runs["parent"].fillna("").astype(str).to_numpy(object).astype(str)),
         },

@@ -9,17 +9,17 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayes_cpt.curves import Curves, select
-from bayes_cpt.forecasting import forecast
-from bayes_cpt.inference import Fit
-from bayes_cpt.model import build, domain_models
-from bayes_cpt.observations import observe
-from bayes_cpt.specs import DEFAULT_MODEL, Spec, read_spec
+from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.inference.fit import Fit
+from bayes_cpt.runs.curves import Curves, measured_steps, select
+from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
+from bayes_cpt.statistical_model.observations import observe
+from bayes_cpt.statistical_model.pymc_model import build, domain_models
 
 
 def prior_predictive(
     curves: Curves,
-    law: str | Path | Spec = DEFAULT_MODEL,
+    model: str | Path | ModelSpec = DEFAULT_MODEL,
     *,
     domains: Sequence[str] | None = None,
     draws: int = 100,
@@ -30,17 +30,19 @@ def prior_predictive(
     Returns
     -------
     Dataset
-        As `bayes_cpt.forecasting.forecast` gives, for the runs that were measured.
+        As `bayes_cpt.forecasting.forecast.forecast` gives, for the runs that were measured.
     """
-    spec = read_spec(law)
+    spec = read_spec(model)
     observations = observe(curves, spec.law, domains)
-    model = build(spec, observations)
-    variables = [*model.free_RVs, *model.deterministics]
+    pymc_model = build(spec, observations)
+    variables = [*pymc_model.free_RVs, *pymc_model.deterministics]
     values = pm.draw(variables, draws=draws, random_seed=seed, mode="FAST_COMPILE")
     tree = az.from_dict(
         {"posterior": {str(variable.name): value[None] for variable, value in zip(variables, values, strict=True)}},
-        coords={name: list(labels or ()) for name, labels in model.coords.items()},
-        dims={name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in model.named_vars},
+        coords={name: list(labels or ()) for name, labels in pymc_model.coords.items()},
+        dims={
+            name: list(dims) for name, dims in pymc_model.named_vars_to_dims.items() if name in pymc_model.named_vars
+        },
     )
     tree.attrs = {"converged": 1, "verdict": "prior"}
     chosen = select(curves, domains=observations.every_domain)
@@ -63,9 +65,9 @@ def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
         log-normal, their ratio ``width``, and ``learnt``: whether it is below a half.
     """
     spec = fit.spec
-    model = build(spec, observe(fit.curves, spec.law, fit.every_domain))
+    pymc_model = build(spec, observe(fit.curves, spec.law, fit.every_domain))
     priors = {**spec.priors, **spec.out_of_domain}
-    variables = [variable for variable in model.free_RVs if priors[str(variable.name)].in_likelihood]
+    variables = [variable for variable in pymc_model.free_RVs if priors[str(variable.name)].in_likelihood]
     values = pm.draw(variables, draws=PRIOR_DRAWS, random_seed=seed, mode="FAST_COMPILE")
     rows = {}
     for variable, prior in zip(variables, values, strict=True):
@@ -74,8 +76,8 @@ def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
         posterior = drawn.reshape(-1, *drawn.shape[2:])
         logs = priors[name].family == "LogNormal"
         before, after = (np.std(np.log(values) if logs else values, axis=0) for values in (prior, posterior))
-        dimensions = model.named_vars_to_dims.get(name, ())
-        labels = [f"{name}[{domain}]" for key in dimensions for domain in model.coords[str(key)] or ()] or [name]
+        dimensions = pymc_model.named_vars_to_dims.get(name, ())
+        labels = [f"{name}[{domain}]" for key in dimensions for domain in pymc_model.coords[str(key)] or ()] or [name]
         rows |= dict(zip(labels, zip(np.atleast_1d(before), np.atleast_1d(after), strict=True), strict=True))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["prior_sd", "posterior_sd"])
     width = table["posterior_sd"] / table["prior_sd"]
@@ -114,8 +116,3 @@ def _held(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
     """Return the shares of observed values in the central 50 % and 90 % of the draws."""
     rank = (draws < observed).mean(("chain", "draw"))
     return float((abs(rank - 0.5) <= 0.25).mean()), float((abs(rank - 0.5) <= 0.45).mean())
-
-
-def measured_steps(curves: Curves) -> dict[str, list[int]]:
-    """Return the steps at which each run was measured."""
-    return {str(run): rows["step"].unique().tolist() for run, rows in curves.losses.groupby("run")}

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.curves import Curves, learning_rates
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.runs.curves import Curves
 
 OWN_SHARE = 0.1
 """Of the variance of an amplitude: what the order of the data does."""
@@ -22,14 +22,14 @@ WAVES = 32
 
 def kindred(curves: Curves, run: str) -> bool:
     """Whether a run's departure is like that of others: it goes on from a parent, or from an open checkpoint."""
-    link = curves.links[run]
+    link = curves.records[run]
     return link.parent is not None or link.phase == "cpt"
 
 
 def waves(curves: Curves, run: str) -> FloatArray:
     """Return a run's place among the settings, (``WAVES``,); two runs' product is how alike they are, up to 1."""
-    rates = learning_rates(curves, run)
-    link = curves.links[run]
+    rates = curves.learning_rate(run)
+    link = curves.records[run]
     replay = link.replay if link.phase == "cpt" else 0.0  # none in pre-training
     place = np.array([replay, np.log(rates.max()), np.log(rates.sum())])
     random = np.random.default_rng(1)
@@ -48,7 +48,11 @@ def correlation(curves: Curves, effects: Sequence[tuple[str, str | int]]) -> Flo
             return 1.0
         if name != other_name or not isinstance(run, str) or not isinstance(other_run, str):
             return 0.0
-        if run not in places or other_run not in places or curves.links[run].parent != curves.links[other_run].parent:
+        if (
+            run not in places
+            or other_run not in places
+            or curves.records[run].parent != curves.records[other_run].parent
+        ):
             return 0.0
         return (1 - OWN_SHARE) * float(places[run] @ places[other_run])
 

@@ -10,14 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.curves import Curves, measured_losses, transfer_run
-from bayes_cpt.discrepancy import effect_dimension, effect_labels
-from bayes_cpt.features import Design, design
-from bayes_cpt.inference import Fit, in_chunks, parameters_of
-from bayes_cpt.kinship import correlation
-from bayes_cpt.likelihood import Model, discrepancy, evaluate
-from bayes_cpt.plans import family
+from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.forecasting.run_correlation import correlation
+from bayes_cpt.inference.fit import Fit
+from bayes_cpt.laws.features import Design, design
+from bayes_cpt.runs.curves import Curves, measured_losses
+from bayes_cpt.runs.plans import family
+from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
+from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
+from bayes_cpt.statistical_model.likelihood import Model, discrepancy, evaluate
 
 ANCHOR_LENGTH = 0.03
 """Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
@@ -104,7 +105,7 @@ def past(fit: Fit, planned: Curves) -> Past:
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
     """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
     reference = next(iter(fit.models.values())).reference
-    starts = pd.DataFrame({"run": [transfer_run(curves, run) or run for run in steps], "step": 0})
+    starts = pd.DataFrame({"run": [curves.lineage(run).transfer_run or run for run in steps], "step": 0})
     points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
     static = design(
         curves,
@@ -113,7 +114,7 @@ def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray
         fit.spec.law.response,
         reference.batch_tokens,
     )
-    links = [curves.links[run] for run in starts["run"]]
+    links = [curves.records[run] for run in starts["run"]]
     checkpoints = [(link.parent, link.parent_step) if link.phase == "cpt" else None for link in links]
     return Batch(static, [static.nodes(here) for here in points], static.nodes(starts), checkpoints)
 
@@ -157,7 +158,7 @@ def effects_on(
 def conditional(fit: Fit, measured: Curves) -> dict[str, Conditional]:
     """Return, by domain, how measured losses of new runs are distributed given each of the posterior's draws.
 
-    It is the distribution that `bayes_cpt.forecasting.forecast` draws from.
+    It is the distribution that `bayes_cpt.forecasting.forecast.forecast` draws from.
 
     Parameters
     ----------

@@ -1,20 +1,19 @@
 """Several fits of the same curves, weighted: where the form of the law is uncertain, forecasts draw from each form."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from bayes_cpt.curves import Curves
-from bayes_cpt.errors import DataError, FitFileError
-from bayes_cpt.files import replacing
-from bayes_cpt.inference import Fit, Prepared, as_tree, fit_prepared, from_tree, prepare
-from bayes_cpt.observations import observe
-from bayes_cpt.specs import Spec, read_spec
+from bayes_cpt.errors import DataError
+from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import SamplerOptions, SamplerSettings
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.statistical_model.model_files import ModelSpec, read_spec
+from bayes_cpt.statistical_model.observations import observe
 
 TOLERANCE = 1e-3
 """By how much weights, which are rounded where people write them, may miss a sum of 1."""
@@ -79,7 +78,7 @@ def average(fits: Sequence[Fit], weights: Mapping[str, float] | Sequence[float] 
     fits
         Of the same curves and domains, each of a model of its own.
     weights
-        By model, or in the order of the fits; by default equal. What a `bayes_cpt.comparison.Comparison` found.
+        By model, or in the order of the fits; by default equal. What a `bayes_cpt.evaluation.compare.Comparison` found.
 
     Raises
     ------
@@ -99,23 +98,19 @@ def average(fits: Sequence[Fit], weights: Mapping[str, float] | Sequence[float] 
 
 def fit_average(
     curves: Curves,
-    laws: Sequence[str | Path | Spec],
+    models: Sequence[str | Path | ModelSpec],
     weights: Mapping[str, float] | None = None,
     *,
     domains: Sequence[str] | None = None,
-    draws: int = 800,
-    tune: int = 300,
-    chains: int = 2,
-    seed: int = 1,
-    progress: bool = True,
+    **sampler: Unpack[SamplerOptions],
 ) -> Average:
     """Fit several models to the same curves, and average them.
 
     Parameters
     ----------
-    curves, domains, draws, tune, chains, seed, progress
-        As of `bayes_cpt.inference.fit`.
-    laws
+    curves, domains, **sampler
+        As of `bayes_cpt.inference.fit.fit`.
+    models
         Names of shipped models, paths of model files, or Specs.
     weights
         By model name, as `read_weights` reads them; by default equal.
@@ -125,20 +120,18 @@ def fit_average(
     DataError, SpecError
         If a model does not fit the data, or the weights are not theirs: before anything is fitted.
     """
-    specs = [read_spec(law) for law in laws]
+    specs = [read_spec(model) for model in models]
     names = [spec.name for spec in specs]
     check_models(names)
     chosen_weights(names, weights)
     compiled = prepare_all(curves, specs, domains)
-    fits = [
-        fit_prepared(prepared, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress)
-        for prepared in compiled.values()
-    ]
+    settings = SamplerSettings(**sampler)
+    fits = [fit_prepared(prepared, settings) for prepared in compiled.values()]
     return average(fits, weights)
 
 
 def prepare_all(
-    curves: Curves, laws: Sequence[str | Path | Spec], domains: Sequence[str] | None = None
+    curves: Curves, models: Sequence[str | Path | ModelSpec], domains: Sequence[str] | None = None
 ) -> dict[str, Prepared]:
     """Compile models for the same curves, by name.
 
@@ -147,7 +140,7 @@ def prepare_all(
     DataError, SpecError
         If they cannot be told apart, do not fit the data, or describe different losses.
     """
-    specs = [read_spec(law) for law in laws]
+    specs = [read_spec(model) for model in models]
     check_models([spec.name for spec in specs])
     final = [spec.name for spec in specs if spec.law.is_final]
     if 0 < len(final) < len(specs):
@@ -211,47 +204,3 @@ def read_weights(path: str | Path) -> dict[str, float]:
     if not np.isfinite(weights).all() or table["model"].isna().any() or table["model"].duplicated().any():
         raise DataError(f"{path}: each row needs a model, each once, and a number as its weight")
     return dict(zip(table["model"].tolist(), weights.tolist(), strict=True))
-
-
-# In and out ---------------------------------------------------------------------------------------------------------
-
-
-def save(fit: Fit | Average, path: str | Path) -> None:
-    """Write a fit, or an average of several, to one NetCDF file, which appears whole or not at all."""
-    if isinstance(fit, Fit):
-        tree = as_tree(fit)
-    else:
-        tree = xr.DataTree(children={_group(place): as_tree(one) for place, one in enumerate(fit.fits)})
-        tree.attrs["weights"] = json.dumps(fit.weights)
-    with replacing(path) as temporary:
-        tree.to_netcdf(temporary, engine="netcdf4")
-
-
-def load(path: str | Path) -> Fit | Average:
-    """Read what `save` wrote.
-
-    Raises
-    ------
-    FitFileError
-        If the file is not there, is no NetCDF file, or was not written by `save`.
-    """
-    if not Path(path).is_file():
-        raise FitFileError(f"no fit file at {path}: make one with bayes-cpt fit DATA -o {path}")
-    try:
-        with xr.open_datatree(path, engine="netcdf4") as opened:
-            tree = opened.load()
-    except (OSError, ValueError) as error:
-        raise FitFileError(f"{path} is not a NetCDF file: give a file that bayes-cpt fit wrote") from error
-    if "weights" not in tree.attrs:
-        return from_tree(tree, path)
-    weights = tuple(json.loads(tree.attrs["weights"]))
-    missing = [_group(place) for place in range(len(weights)) if _group(place) not in tree.children]
-    if missing:
-        raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing)}")
-    return Average(
-        tuple(from_tree(tree.children[_group(place)].copy(), path) for place in range(len(weights))), weights
-    )
-
-
-def _group(place: int) -> str:
-    return f"law_{place}"

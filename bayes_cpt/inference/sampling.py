@@ -3,7 +3,7 @@
 A law's posterior is narrow in some directions by a factor of a thousand against others. So the mode is found first,
 the curvature there gives coordinates in which the posterior is near a standard normal, and NUTS starts in them: its
 warm-up has little left to learn. JAX compiles the density in seconds, where Numba takes minutes. Where parameters trade
-off along a bend, coordinates that straighten it come first (`bayes_cpt.coordinates`).
+off along a bend, coordinates that straighten it come first (`bayes_cpt.inference.reparameterisation`).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,9 +20,10 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from pymc.blocking import DictToArrayBijection, RaveledVars
 from scipy.optimize import minimize
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.coordinates import Bend, bent, straight, straightened
+from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import DataError
+from bayes_cpt.inference.reparameterisation import Bend, bent, straight, straightened
+from bayes_cpt.inference.settings import SamplerSettings
 
 # Evaluations take milliseconds: handing them to another thread costs more than it gains, and chains run in threads
 jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -74,9 +75,7 @@ class Whitening(NamedTuple):
     scale: FloatArray
 
 
-def sample_posterior(
-    model: pm.Model, density: Density, *, draws: int, tune: int, chains: int, seed: int, progress: bool
-) -> xr.DataTree:
+def sample_posterior(pymc_model: pm.Model, density: Density, settings: SamplerSettings) -> xr.DataTree:
     """Sample a model.
 
     Returns
@@ -91,21 +90,19 @@ def sample_posterior(
     DataError
         If no start has a finite density.
     """
-    unconstrained, stats = sample_density(density, draws=draws, tune=tune, chains=chains, seed=seed, progress=progress)
+    unconstrained, stats = sample_density(density, settings)
     with COMPILING:
-        posterior = _constrained(model, density, unconstrained)
+        posterior = _constrained(pymc_model, density, unconstrained)
     tree = az.from_dict(
         {"posterior": posterior},
-        coords={name: list(labels or ()) for name, labels in model.coords.items()},
-        dims={name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in posterior},
+        coords={name: list(labels or ()) for name, labels in pymc_model.coords.items()},
+        dims={name: list(dims) for name, dims in pymc_model.named_vars_to_dims.items() if name in posterior},
     )
     tree["sample_stats"] = stats
     return tree
 
 
-def sample_density(
-    density: Density, *, draws: int, tune: int, chains: int, seed: int, progress: bool
-) -> tuple[FloatArray, xr.Dataset]:
+def sample_density(density: Density, settings: SamplerSettings) -> tuple[FloatArray, xr.Dataset]:
     """Sample a log density: nothing is compiled, so it may be done many times over.
 
     Returns
@@ -121,20 +118,20 @@ def sample_density(
         As `sample_posterior`.
     """
     moved = _moved(density)
-    whitening = whiten(moved, seed)
+    whitening = whiten(moved, settings.seed)
     trace = nutpie.sample(
         _whitened(moved, whitening),
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        seed=seed,
+        draws=settings.draws,
+        tune=settings.tune,
+        chains=settings.chains,
+        seed=settings.seed,
         adaptation="low_rank",
         target_accept=TARGET_ACCEPT,
         save_warmup=False,
-        progress_bar=progress,
+        progress_bar=settings.progress,
     )
     standard = trace["posterior"]["z"].to_numpy()
-    if standard.shape[:2] != (chains, draws) or not np.isfinite(standard).all():
+    if standard.shape[:2] != (settings.chains, settings.draws) or not np.isfinite(standard).all():
         raise KeyboardInterrupt
     stats = trace["sample_stats"].to_dataset()[["diverging", "n_steps", "depth", "logp", "step_size"]]
     drawn = whitening.centre + standard @ whitening.scale.T

@@ -4,39 +4,17 @@ Sources: Eq. 1 (Tissue et al. 2024, arXiv 2408.11029) and Eq. 2 (Wang et al., IC
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
+from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
-
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
+from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done
 
 TINY = 1e-200
-PHASES = ("pt", "cpt")
-
-
-class Segment(NamedTuple):
-    """One run's part of a lineage.
-
-    Parameters
-    ----------
-    phase
-        ``pt`` or ``cpt``.
-    learning_rate
-        (n,) The LR used at each of its steps.
-    tokens
-        Tokens of one of its steps, in units of those of a reference step: areas count tokens, so that a step of twice
-        the batch counts as two.
-    """
-
-    phase: Literal["pt", "cpt"]
-    learning_rate: FloatArray
-    tokens: float = 1.0
 
 
 class Areas(NamedTuple):
@@ -87,7 +65,7 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
     """
     pretraining, continued = phases_of(lineage)
     points, memories = _checked_points(steps, lineage[-1].learning_rate.size), _checked_memory(memory)
-    at_pt, at_cpt = positions(lineage, points)
+    at_pt, at_cpt = steps_done(lineage, points)
     every = np.concatenate([pretraining.learning_rate, continued.learning_rate])
     return Areas(
         forward_pt=forward_area(pretraining)[at_pt],
@@ -96,45 +74,6 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
         annealing_cpt=annealing_area(continued, at_cpt, memories),
         learning_rate=every[np.maximum(at_pt + at_cpt - 1, 0)],
     )
-
-
-class Phase(NamedTuple):
-    """One phase of a lineage, by step: (steps,) each."""
-
-    learning_rate: FloatArray
-    tokens: FloatArray
-    """Of the step, in units of those of a reference step."""
-    drop: FloatArray
-    """By how much the LR fell with this step, negative where it rose; 0 in the PT warm-up."""
-    warmup: int
-    """Steps of the PT warm-up, the first ones; 0 in CPT."""
-
-
-def phases_of(lineage: Sequence[Segment]) -> tuple[Phase, Phase]:
-    """Return PT and CPT of a lineage; errors as of `areas`."""
-    if not lineage:
-        raise DataError("The lineage is empty: it must end with the run that is asked about.")
-    if ("cpt", "pt") in pairwise(segment.phase for segment in lineage):
-        raise DataError("The lineage has pre-training (pt) after continual pre-training (cpt).")
-    for phase, rates, _tokens in lineage:
-        faulty = rates[~((rates >= 0) & (rates < np.inf))]
-        if faulty.size:
-            raise DataError(f"A learning rate in the {phase} phase is {faulty[0]}: it must be finite and at least 0.")
-    (pt_rates, pt_tokens), (cpt_rates, cpt_tokens) = (_joined(lineage, phase) for phase in ("pt", "cpt"))
-    if not pt_rates.size + cpt_rates.size:
-        raise DataError("The lineage has no steps, so no learning rate.")
-    before = pt_rates[-1:] if pt_rates.size else cpt_rates[:1]
-    warmup, pt_drop = warmup_of(pt_rates), _drop(pt_rates, pt_rates[:1])
-    pt_drop[:warmup] = 0.0
-    return Phase(pt_rates, pt_tokens, pt_drop, warmup), Phase(cpt_rates, cpt_tokens, _drop(cpt_rates, before), 0)
-
-
-def positions(lineage: Sequence[Segment], steps: IntArray) -> tuple[IntArray, IntArray]:
-    """Return how many steps of PT and of CPT are done at steps of the last segment."""
-    of_phase = {phase: sum(part.learning_rate.size for part in lineage if part.phase == phase) for phase in PHASES}
-    done = steps + sum(of_phase.values()) - lineage[-1].learning_rate.size
-    at_pt = np.minimum(done, of_phase["pt"])
-    return at_pt, done - at_pt
 
 
 def forward_area(phase: Phase) -> FloatArray:
@@ -195,24 +134,6 @@ def faded(inflow: FloatArray, tokens: FloatArray, memory: float) -> FloatArray:
             pieces.append(values)
             last = float(values[-1])
     return np.concatenate(pieces) if pieces else np.empty(0)
-
-
-def warmup_of(learning_rate: FloatArray) -> int:
-    """Steps of the warm-up: the initial stretch of strictly rising LRs."""
-    return int(np.argmin(np.append(np.diff(learning_rate) > 0, False))) + 1 if learning_rate.size else 0
-
-
-def _drop(learning_rate: FloatArray, before: FloatArray) -> FloatArray:
-    """Drop of the LR with each step, from the LR ``before`` the first, (1,)."""
-    return -np.diff(learning_rate, prepend=before) if learning_rate.size else np.empty(0)
-
-
-def _joined(lineage: Sequence[Segment], phase: str) -> tuple[FloatArray, FloatArray]:
-    """Return LRs and tokens of every step of a phase."""
-    parts = [segment for segment in lineage if segment.phase == phase]
-    rates = [part.learning_rate for part in parts]
-    tokens = [np.full(part.learning_rate.size, part.tokens) for part in parts]
-    return np.concatenate([np.empty(0), *rates]), np.concatenate([np.empty(0), *tokens])
 
 
 def _checked_points(steps: ArrayLike, last: float = np.inf) -> IntArray:

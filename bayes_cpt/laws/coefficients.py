@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_cpt.responses import Array
+from bayes_cpt._support.typing import Array
 
 SHIFT_SIGN: Mapping[str, int] = MappingProxyType({"pt": 1, "cpt": -1})
 """CPT raises the loss on ``pt`` (forgetting) and lowers it on ``cpt`` (gain): the signs of B in Eq. 4."""

@@ -1,8 +1,8 @@
 """What the laws read of a run: areas, replay ratio and learning rate (LR) at asked points, and who descends from whom.
 
-Annealing areas are held as rows of a response (`bayes_cpt.responses`), progress as rows over powers of the LR
-(`bayes_cpt.progress`), so that a sampler may vary their parameters without walking through the steps. All of it is
-static: computed once, from the exact LR of every step.
+Annealing areas are kept as rows of a memory kernel (`bayes_cpt.laws.memory_kernels`), progress as rows over powers of
+the LR (`bayes_cpt.laws.forward_progress`), so that a sampler may vary their parameters without walking through the
+steps. All of it is static: computed once, from the exact LR of every step.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayes_cpt.areas import FloatArray, IntArray, Phase, Segment, forward_area, phases_of, positions, warmup_of
-from bayes_cpt.curves import Curves, ancestors, lineage
+from bayes_cpt._support.typing import Array, FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.progress import progress_rows, progress_weights
-from bayes_cpt.responses import EXPONENTIAL, Array, Response
+from bayes_cpt.laws.areas import forward_area
+from bayes_cpt.laws.forward_progress import progress_rows, progress_weights
+from bayes_cpt.laws.memory_kernels import EXPONENTIAL, Response
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done, warmup_of
 
 MILLION = 1e6
 """The laws count parameters of a model in millions."""
@@ -99,16 +101,19 @@ def design(
     by_run: list[dict[str, FloatArray]] = []
     for index, name in enumerate(runs):
         steps = step[run == index]
-        key = (_schedule_key(curves, name), steps.tobytes())
+        line = curves.lineage(name)
+        # runs that differ in replay alone share their areas: a plan has many of them
+        key = (line.checkpoint, curves.records[name].phase, curves.records[name].batch_tokens)
+        key = (*key, id(line.learning_rate), steps.tobytes())
         if key not in found:
-            found[key] = _schedule_features(lineage(curves, name, batch_tokens), steps, peak, response)
+            found[key] = _schedule_features(line.segments(batch_tokens), steps, peak, response)
         own = {
             "replay_ratio": np.full(steps.size, _replay_ratio(curves, name)),
-            "model_size": np.full(steps.size, curves.links[name].model_size / MILLION),
+            "model_size": np.full(steps.size, curves.records[name].model_size / MILLION),
         }
         by_run.append(found[key] | own)
     position = {name: index for index, name in enumerate(runs)}
-    links = [curves.links[name] for name in runs]
+    links = [curves.records[name] for name in runs]
     return Design(
         runs=tuple(runs),
         parent=np.array([-1 if link.parent is None else position[link.parent] for link in links]),
@@ -128,13 +133,6 @@ def _positions(names: pd.Series, runs: Sequence[str]) -> IntArray:
     return np.array([position[str(name)] for name in present], dtype=np.int64)[codes]
 
 
-def _schedule_key(curves: Curves, run: str) -> Hashable:
-    """Equal for runs that differ in replay alone: a plan has many of them, and their areas are computed once."""
-    link = curves.links[run]
-    step, rate = curves.listed_rates[run]
-    return link.phase, link.parent, link.parent_step, link.batch_tokens, step.tobytes(), rate.tobytes()
-
-
 def with_areas(design: Design, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """Return the features with progress and annealing areas for given parameters, in LR x steps.
 
@@ -152,24 +150,16 @@ def with_areas(design: Design, parameters: Mapping[str, Array]) -> dict[str, Arr
     }
 
 
-def warmup_steps(curves: Curves, run: str) -> int:
-    """Steps of a run's own PT warm-up: the stretch of strictly rising LR at the start of a run from scratch."""
-    parts = lineage(curves, run)
-    if len(parts) > 1 or parts[0].phase != "pt":
-        return 0
-    return warmup_of(parts[0].learning_rate)
-
-
 def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:
     ordered: dict[str, None] = {}
     for name in map(str, names):
-        ordered |= dict.fromkeys([*ancestors(curves, name), name])
+        ordered |= dict.fromkeys(curves.lineage(name).runs)
     return list(ordered)
 
 
 def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, response: Response) -> dict[str, FloatArray]:
     pretraining, continued = phases_of(parts)
-    at_pt, at_cpt = positions(parts, steps)
+    at_pt, at_cpt = steps_done(parts, steps)
     first = np.zeros_like(continued.drop)
     if parts[0].phase == "cpt":
         # the LR before is not known: what it adds to the drop of the first step is a column of its own
@@ -217,7 +207,7 @@ def peak_learning_rate(continued: Phase, peak: float) -> FloatArray:
 
 def _replay_ratio(curves: Curves, run: str) -> float:
     """Share of D_pt in the run's data: 1 in PT, where all of it is D_pt."""
-    link = curves.links[run]
+    link = curves.records[run]
     if link.phase == "pt":
         return 1.0
     if np.isnan(link.replay):

@@ -2,13 +2,16 @@
 
 In the paper's law, S1^-alpha falls by the sum of the LR, a power of 1. On public pre-training curves and on the shipped
 ones steps at a low LR bring the base forward by more than their share: docs/discrepancy.md has the evidence. As the
-power is sampled, progress is held as rows over a grid of powers, like the annealing areas (`bayes_cpt.responses`).
+power is sampled, progress is kept as rows over a grid of powers, like the annealing areas
+(`bayes_cpt.laws.memory_kernels`).
 """
 
 import numpy as np
 
-from bayes_cpt.areas import FloatArray, IntArray, Phase, forward_area
-from bayes_cpt.responses import Array, grid_weights
+from bayes_cpt._support.typing import Array, FloatArray, IntArray
+from bayes_cpt.laws.areas import forward_area
+from bayes_cpt.laws.memory_kernels import grid_weights
+from bayes_cpt.runs.lineage import Phase
 
 FORWARD_POWERS: FloatArray = np.linspace(0, 1.5, 13)
 """Grid of the power; interpolation on it is right to about a thousandth of the progress."""

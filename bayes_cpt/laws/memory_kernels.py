@@ -7,14 +7,13 @@ LR of every step, whose weighted sum is the area: the weights alone depend on th
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from bayes_cpt.areas import TINY, FloatArray, IntArray, Phase, annealing_area, faded, forward_area
-
-# A NumPy array, a PyTensor variable or an xarray object: weights use what the three have in common.
-type Array = Any
+from bayes_cpt._support.typing import Array, FloatArray, IntArray
+from bayes_cpt.laws.areas import TINY, annealing_area, faded, forward_area
+from bayes_cpt.runs.lineage import Phase
 
 MEMORIES: FloatArray = np.geomspace(1, 200_000, 48)
 """Grid of the annealing's memory in steps. Interpolation on it is right to about 1e-4 of the annealing term."""

@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bayes_cpt.coefficients import (
+from bayes_cpt._support.typing import Array
+from bayes_cpt.errors import SpecError, hint
+from bayes_cpt.laws.coefficients import (
     Reference,
     annealing_coefficients,
     cpt_coefficients,
@@ -16,8 +18,8 @@ from bayes_cpt.coefficients import (
     power_coefficients,
     size_coefficients,
 )
-from bayes_cpt.errors import SpecError, hint
-from bayes_cpt.formulas import (
+from bayes_cpt.laws.memory_kernels import EXPONENTIAL, MULTI_POWER, NONE, RATE_WEIGHTED, Response
+from bayes_cpt.laws.terms import (
     EXPONENTIAL_REPLAY,
     MONOTONE,
     MONOTONE_PARAMETERS,
@@ -34,7 +36,6 @@ from bayes_cpt.formulas import (
     with_area_power,
     with_size,
 )
-from bayes_cpt.responses import EXPONENTIAL, MULTI_POWER, NONE, RATE_WEIGHTED, Array, Response
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The laws of loss curves as pure functions of features and coefficients: each gives the terms whose sum is the loss.
 
 The same text runs on NumPy arrays, PyTensor variables and xarray objects, since it is written with operators and NumPy
-ufuncs alone. Coefficients are the paper's own (``L0, A, alpha, C1, C2, B, E, beta, ...``): `bayes_cpt.coefficients`
-gives them from what is sampled.
+ufuncs alone. Coefficients are the paper's own (``L0, A, alpha, C1, C2, B, E, beta, ...``):
+`bayes_cpt.laws.coefficients` gives them from what is sampled.
 
 Sources: Wang et al., ICML 2025, arXiv 2505.07796 (Eq. 2 to 10); Tissue et al. 2024, arXiv 2408.11029 (Eq. 1). The
 own-share and the monotone form of replay are this project's (docs/laws.md).
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_cpt.responses import Array
+from bayes_cpt._support.typing import Array
 
 
 class Terms(NamedTuple):
@@ -33,7 +33,7 @@ class Terms(NamedTuple):
 def power_law(progress: Array, L0: Array, A: Array, alpha: Array) -> Array:
     """Loss of training without annealing or shift: ``L0 + A S1^-alpha`` (Eq. 1).
 
-    Progress is S1, or the sum of a power of the LR in its place (`bayes_cpt.progress`).
+    Progress is S1, or the sum of a power of the LR in its place (`bayes_cpt.laws.forward_progress`).
     """
     return L0 + A * progress**-alpha
 

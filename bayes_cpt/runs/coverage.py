@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayes_cpt.areas import Segment
-from bayes_cpt.curves import Curves, learning_rates, lineage
-from bayes_cpt.validation import listed
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.plans import family
+from bayes_cpt.runs.tables import listed
 
 
 def curves_summary(curves: Curves) -> pd.DataFrame:
@@ -19,12 +19,12 @@ def curves_summary(curves: Curves) -> pd.DataFrame:
     ``steps``, ``peak_lr`` and ``final_lr`` are the run's own.
     """
     measured = curves.losses.groupby("run")["domain"]
-    schedules = {run: learning_rates(curves, run) for run in curves.runs.index}
+    schedules = {run: curves.learning_rate(run) for run in curves.runs.index}
     return curves.runs[["phase", "parent", "parent_step", "replay", "model_size"]].assign(
         steps=[schedule.size for schedule in schedules.values()],
         peak_lr=[schedule.max() for schedule in schedules.values()],
         final_lr=[schedule[-1] for schedule in schedules.values()],
-        loss_potential=[_loss_potential(lineage(curves, run)) for run in schedules],
+        loss_potential=[curves.lineage(run).loss_potential for run in schedules],
         domains=measured.agg(lambda names: ", ".join(sorted(names.unique()))).reindex(curves.runs.index, fill_value=""),
         points=measured.size().reindex(curves.runs.index, fill_value=0),
     )
@@ -42,12 +42,6 @@ def lineage_tree(curves: Curves) -> str:
 
     roots = parents.index[parents.isna()]
     return "\n".join(line for root in roots for line in branch(str(root), 0))
-
-
-def _loss_potential(segments: Sequence[Segment]) -> float:
-    rates = [segment.learning_rate for segment in segments if segment.phase == "pt"]
-    peak = max((rate.max() for rate in rates), default=0.0)
-    return rates[-1][-1] / peak if peak > 0 else np.nan
 
 
 def not_identified(curves: Curves) -> list[str]:
@@ -70,7 +64,7 @@ def not_identified(curves: Curves) -> list[str]:
 
 
 def _falls(curves: Curves, runs: pd.Index) -> bool:
-    return any((np.diff(learning_rates(curves, run)) < 0).any() for run in runs)
+    return any((np.diff(curves.learning_rate(run)) < 0).any() for run in runs)
 
 
 def _of_pre_training(curves: Curves, table: pd.DataFrame) -> Iterator[str]:
@@ -104,7 +98,7 @@ def _of_replay(cpt: pd.DataFrame) -> Iterator[str]:
 
 
 def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[str]:
-    orphans = [run for run in cpt.index if lineage(curves, run)[0].phase == "cpt"]
+    orphans = [run for run in cpt.index if not curves.lineage(run).pretraining_is_known]
     if orphans:
         yield (
             f"{listed(orphans)}: no parent, so loss potential and the forward area of PT are unknown; name the PT run "
@@ -178,17 +172,13 @@ def beyond_data(planned: Curves, known: Curves) -> dict[str, tuple[str, ...]]:
     known
         Runs that were measured.
     """
-    everyone = Curves(
-        pd.concat([known.runs[~known.runs.index.isin(planned.runs.index)], planned.runs]),
-        pd.concat([known.lr[~known.lr["run"].isin(planned.runs.index)], planned.lr]),
-        known.losses,
-    )
+    everyone = family(planned, known)
     measured: dict[str, list[Range]] = {"pt": [], "cpt": []}
     for run in known.losses["run"].unique():
-        measured[known.links[run].phase].append(_range(known, run))
+        measured[known.records[run].phase].append(_range(known, run))
     bounds = {phase: _bounds(ranges) for phase, ranges in measured.items()}
     names = [str(run) for run in planned.runs.index]
-    return {run: _outside(_range(everyone, run), *bounds[everyone.links[run].phase]) for run in names}
+    return {run: _outside(_range(everyone, run), *bounds[everyone.records[run].phase]) for run in names}
 
 
 def _bounds(ranges: Sequence[Range]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -197,11 +187,15 @@ def _bounds(ranges: Sequence[Range]) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 def _range(curves: Curves, run: str) -> Range:
-    segments = lineage(curves, run)
-    link, rates = curves.links[run], learning_rates(curves, run)
-    forward_area = sum(float(segment.learning_rate.sum()) for segment in segments)
-    potential = _loss_potential(segments) if link.phase == "cpt" else np.nan
-    return Range(forward_area, float(rates.size), float(rates.max()), link.replay, potential, link.model_size)
+    line, record = curves.lineage(run), curves.records[run]
+    return Range(
+        forward_area=line.forward_area,
+        length=float(line.end),
+        peak_learning_rate=float(line.learning_rate.max()),
+        replay_ratio=record.replay,
+        loss_potential=line.loss_potential if record.phase == "cpt" else np.nan,
+        model_size=record.model_size,
+    )
 
 
 def _outside(asked: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:

@@ -1,65 +1,21 @@
-"""Loss curves: runs, their learning rates and their losses; the curve folder that holds them, and their lineages."""
+"""Loss curves: runs, their learning rates and their losses; which of them to keep, and what each run goes on from."""
 
-import csv
-import hashlib
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bayes_cpt.areas import Segment
-from bayes_cpt.errors import CurvesError, DataError, hint
-from bayes_cpt.validation import (
-    COLUMNS,
-    KEYS,
-    MINIMUM_POINTS,
-    Table,
-    frames_of,
-    listed,
-    pedigree,
-    read_table,
-    table_of_frame,
-)
-
-__all__ = [
-    "MINIMUM_POINTS",
-    "Curves",
-    "ancestors",
-    "curves_from_frames",
-    "curves_from_tables",
-    "digest",
-    "end_step",
-    "learning_rates",
-    "lineage",
-    "measured_losses",
-    "merge",
-    "read_curves",
-    "select",
-    "transfer_run",
-    "write_curves",
-]
-
-
-class Link(NamedTuple):
-    """A row of ``runs``: phase, parent, the parent's step at the branch (0 without one); numbers, NaN if missing."""
-
-    phase: Literal["pt", "cpt"]
-    parent: str | None
-    parent_step: int
-    replay: float
-    model_size: float
-    batch_tokens: float
+from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.errors import DataError, hint
+from bayes_cpt.runs.lineage import Lineage, RunRecord
+from bayes_cpt.runs.tables import listed
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Runs with their schedules and losses; made by the functions of this module, which check them.
+    """Runs with their schedules and losses; read by `bayes_cpt.runs.curve_folder`, which checks them.
 
     Parameters
     ----------
@@ -77,20 +33,11 @@ class Curves:
     losses: pd.DataFrame
 
     @cached_property
-    def listed_rates(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """Steps and LRs listed for each run, in order: looked up once, since plans may have thousands of runs."""
-        ordered = self.lr.sort_values(["run", "step"])
-        names, firsts = np.unique(ordered["run"].to_numpy(object).astype(str), return_index=True)
-        cuts = (*firsts[1:], len(ordered))
-        step, rate = ordered["step"].to_numpy(np.int64), ordered["lr"].to_numpy(np.float64)
-        return {str(name): (step[a:b], rate[a:b]) for name, a, b in zip(names, firsts, cuts, strict=True)}
-
-    @cached_property
-    def links(self) -> dict[str, Link]:
-        """What each run goes on from, looked up once for the same reason."""
-        columns = (self.runs[name].to_numpy(object) for name in Link._fields)
+    def records(self) -> dict[str, RunRecord]:
+        """What ``runs`` says of each run: looked up once, since plans may have thousands of runs."""
+        columns = (self.runs[name].to_numpy(object) for name in RunRecord._fields)
         return {
-            str(run): Link(
+            str(run): RunRecord(
                 phase,
                 None if pd.isna(parent) else str(parent),
                 0 if pd.isna(step) else int(step),
@@ -99,200 +46,150 @@ class Curves:
             for run, phase, parent, step, *numbers in zip(self.runs.index, *columns, strict=True)
         }
 
+    @cached_property
+    def listed_rates(self) -> dict[str, tuple[IntArray, FloatArray]]:
+        """Steps and learning rates (LRs) listed for each run, in order."""
+        ordered = self.lr.sort_values(["run", "step"])
+        names, firsts = np.unique(ordered["run"].to_numpy(object).astype(str), return_index=True)
+        cuts = (*firsts[1:], len(ordered))
+        step, rate = ordered["step"].to_numpy(np.int64), ordered["lr"].to_numpy(np.float64)
+        return {str(name): (step[a:b], rate[a:b]) for name, a, b in zip(names, firsts, cuts, strict=True)}
 
-# In and out ---------------------------------------------------------------------------------------------------------
+    @cached_property
+    def rates(self) -> dict[str, FloatArray]:
+        """LR of every step of each run, from step 1, (steps,): runs of equal schedules share one array."""
+        found: dict[tuple[bytes, bytes], FloatArray] = {}
+        by_run = {}
+        for run, (step, rate) in self.listed_rates.items():
+            schedule = step.tobytes(), rate.tobytes()
+            if schedule not in found:
+                found[schedule] = np.interp(np.arange(1, step[-1] + 1), step, rate)
+            by_run[run] = found[schedule]
+        return by_run
 
+    def learning_rate(self, run: str) -> FloatArray:
+        """LR of every step of a run from 1 to its end, linear between the steps listed; (steps,)."""
+        return self.rates[self._known(run)]
 
-def read_curves(path: str | Path) -> Curves:
-    """Read and check a curve folder.
+    def end_step(self, run: str) -> int:
+        """Return the last step of a run's schedule."""
+        return self.learning_rate(run).size
 
-    Returns
-    -------
-    Curves
-        Rows in the order of the files.
+    def lineage(self, run: str) -> Lineage:
+        """Return what a run goes on from; it is worked out once.
 
-    Raises
-    ------
-    CurvesError
-        With every fault of the folder: file, row (the header is row 1), column, value, what would be right.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise CurvesError(str(folder), ["no such folder; give one that has " + ", ".join(f"{k}.csv" for k in COLUMNS)])
-    return curves_from_tables(str(folder), {kind: read_table(folder / f"{kind}.csv", kind) for kind in COLUMNS})
+        Raises
+        ------
+        DataError
+            If there is no such run, or an ancestor is missing.
+        """
+        if run not in self._lineages:
+            self._lineages[run] = self._traced(run)
+        return self._lineages[run]
 
+    @cached_property
+    def _lineages(self) -> dict[str, Lineage]:
+        return {}
 
-def curves_from_frames(
-    runs: pd.DataFrame, lr: pd.DataFrame, losses: pd.DataFrame | None = None, known: Curves | None = None
-) -> Curves:
-    """Check DataFrames with the columns of a curve folder (``runs`` may be indexed by run).
+    def _traced(self, run: str) -> Lineage:
+        names = [self._known(run)]
+        while (parent := self.records[names[0]].parent) is not None:
+            names.insert(0, self._known(parent))
+        records = tuple(self.records[name] for name in names)
+        cuts = (*(record.parent_step for record in records[1:]), None)
+        rates = tuple(self.rates[name][:cut] for name, cut in zip(names, cuts, strict=True))
+        return Lineage(tuple(names), records, rates)
 
-    Without ``losses`` they are a plan, whose parents may also be runs of ``known``.
+    def _known(self, run: str) -> str:
+        if run not in self.records:
+            names = list(self.records)
+            raise DataError(f"There is no run {run!r}{hint(run, names)}; the runs are {listed(names)}.")
+        return run
 
-    Raises
-    ------
-    CurvesError
-        With every fault; rows are counted from 0.
-    """
-    frames = {"runs": runs, "lr": lr} | ({} if losses is None else {"losses": losses})
-    return curves_from_tables(
-        "DataFrames", {kind: table_of_frame(frame, kind) for kind, frame in frames.items()}, known
-    )
+    # Subsets: the three tables always go together ---------------------------------------------------------------------
 
+    def only(self, names: Collection[str]) -> "Curves":
+        """Return some of the runs, in the order of these curves; parents may be left behind."""
+        return Curves(
+            self.runs[self.runs.index.isin(names)],
+            *(table[table["run"].isin(names)].reset_index(drop=True) for table in (self.lr, self.losses)),
+        )
 
-def curves_from_tables(
-    source: str, found: Mapping[str, tuple[Table | None, list[str]]], known: Curves | None = None
-) -> Curves:
-    """Check tables as `bayes_cpt.validation` reads them; without losses they are a plan, as in `curves_from_frames`.
+    def without(self, names: Collection[str]) -> "Curves":
+        """Return the other runs. Children of those left out stay: sound once runs of their names are put back."""
+        return self.only(self.runs.index.difference(pd.Index(list(names)), sort=False))
 
-    Raises
-    ------
-    CurvesError
-        With every fault, under the name of the ``source``.
-    """
-    frames, faults = frames_of(found, None if known is None else pedigree(known.runs, known.lr))
-    if faults:
-        raise CurvesError(source, faults)
-    return Curves(frames["runs"].set_index("run"), frames["lr"], frames.get("losses", _no_losses()))
+    def joined(self, other: "Curves") -> "Curves":
+        """Return both sets of runs together; parents of the one may be in the other.
 
+        Raises
+        ------
+        DataError
+            If a run is in both, or a parent in neither.
+        """
+        twice = [name for name in other.runs.index if name in self.runs.index]
+        if twice:
+            raise DataError(f"Runs of both sets have the names {listed(twice)}; give the new ones others.")
+        both = Curves(
+            pd.concat([self.runs, other.runs]),
+            pd.concat([self.lr, other.lr], ignore_index=True),
+            pd.concat([self.losses, other.losses], ignore_index=True),
+        )
+        for run in both.records:
+            both.lineage(run)
+        return both
 
-def _no_losses() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(COLUMNS["losses"])).astype(
-        {"run": "str", "step": "int64", "domain": "str", "loss": float}
-    )
-
-
-def _tables(curves: Curves) -> dict[str, pd.DataFrame]:
-    return {"runs": curves.runs.reset_index(), "lr": curves.lr, "losses": curves.losses}
-
-
-def write_curves(curves: Curves, path: str | Path) -> None:
-    """Write a curve folder; reading it gives the same values. Files appear whole or not at all."""
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        names = [f"{kind}.csv" for kind in COLUMNS]
-        for name, table in zip(names, _tables(curves).values(), strict=True):
-            table.to_csv(Path(temporary) / name, index=False, lineterminator="\n", quoting=_quoting(table))
-        for name in names:
-            (Path(temporary) / name).replace(folder / name)
-
-
-def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
-    """Quote all text if a carriage return is in it: Python's csv would leave that bare, and so break the row."""
-    text = table.select_dtypes(["str", "object"]).astype("str")
-    return csv.QUOTE_NONNUMERIC if any(text[name].str.contains("\r").any() for name in text) else csv.QUOTE_MINIMAL
-
-
-def digest(curves: Curves) -> str:
-    """SHA-256 of the columns of the contract, the same for any order of rows and any way to write the numbers."""
-    total = hashlib.sha256()
-    for kind, table in _tables(curves).items():
-        ordered = table[list(COLUMNS[kind])].sort_values(KEYS[kind])
-        total.update(ordered.to_csv(index=False, lineterminator="\n").encode())
-    return total.hexdigest()
+    def with_losses(self, losses: pd.DataFrame) -> "Curves":
+        """Return the same runs with other losses."""
+        return replace(self, losses=losses.reset_index(drop=True))
 
 
 def _number(value: float) -> float:
     return np.nan if pd.isna(value) else float(value)
 
 
-# Lineages -----------------------------------------------------------------------------------------------------------
-
-
-def _known(curves: Curves, run: str) -> str:
-    if run not in curves.links:
-        names = list(curves.runs.index)
-        raise DataError(f"There is no run {run!r}{hint(run, names)}; the runs are {listed(names)}.")
-    return run
-
-
-def end_step(curves: Curves, run: str) -> int:
-    """Return the last step of a run's schedule."""
-    return int(curves.listed_rates[_known(curves, run)][0][-1])
-
-
-def learning_rates(curves: Curves, run: str) -> NDArray[np.float64]:
-    """Learning rate of every step of a run from 1 to its end, linear between the steps listed; shape (steps,)."""
-    step, rate = curves.listed_rates[_known(curves, run)]
-    return np.interp(np.arange(1, step[-1] + 1), step, rate)
-
-
-def ancestors(curves: Curves, run: str) -> list[str]:
-    """Names of the runs that a run goes on from, oldest first, without the run itself."""
-    chain: list[str] = []
-    parent = curves.links[_known(curves, run)].parent
-    while parent is not None:
-        chain.insert(0, _known(curves, parent))
-        parent = curves.links[parent].parent
-    return chain
-
-
-def lineage(curves: Curves, run: str, batch_tokens: float = np.nan) -> list[Segment]:
-    """Schedules that lead to a run: ancestors oldest first, each cut at its branch step, and the run itself last.
-
-    ``batch_tokens`` are those of a reference step; a run whose own are not given is taken to have as many.
-    """
-    chain = [*ancestors(curves, run), run]
-    cuts = [*(curves.links[name].parent_step for name in chain[1:]), None]
-    segments = [
-        Segment(curves.links[name].phase, learning_rates(curves, name)[:cut], _tokens(curves.links[name], batch_tokens))
-        for name, cut in zip(chain, cuts, strict=True)
-    ]
-    return [segment for segment in segments if segment.learning_rate.size]
-
-
-def _tokens(link: Link, batch_tokens: float) -> float:
-    ratio = link.batch_tokens / batch_tokens
-    return ratio if np.isfinite(ratio) else 1.0
-
-
-def transfer_run(curves: Curves, run: str) -> str | None:
-    """Return the CPT run of a lineage that starts at the transfer point; None in pre-training."""
-    return next((name for name in [*ancestors(curves, run), run] if curves.links[name].phase == "cpt"), None)
-
-
-def measured_losses(curves: Curves) -> dict[tuple[str | None, int, str], float]:
-    """Return measured losses by (run, step, domain); at step 0 under the run and step that the checkpoint is of.
-
-    Where a checkpoint was measured both as its run's own step and as step 0 of others, the first counts.
-    """
-    losses = curves.losses.sort_values("step", ascending=False, kind="stable")
-    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
-    found: dict[tuple[str | None, int, str], float] = {}
-    for run, step, domain, loss in rows:
-        link = curves.links[run]
-        found.setdefault((link.parent, link.parent_step, domain) if step == 0 else (run, step, domain), float(loss))
-    return found
-
-
-# Choosing -----------------------------------------------------------------------------------------------------------
-
-
 def select(curves: Curves, where: str | None = None, domains: Sequence[str] | None = None) -> Curves:
     """Keep the runs that a pandas query over ``runs`` names, their ancestors, and some of the domains.
+
+    Parameters
+    ----------
+    curves
+        What to choose from.
+    where
+        The query, such as ``"model_size == 332448"``; None keeps all runs.
+    domains
+        Domains to keep; None keeps all.
+
+    Returns
+    -------
+    Curves
+        Rows in the order of ``curves``.
 
     Raises
     ------
     DataError
         If the query fails or keeps no run, a domain is unknown, or no loss is left.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
+    >>> larger = bc.select(curves, "model_size == 332448", domains=["pt", "cpt"])
+    >>> len(larger.runs)
+    14
     """
     present = sorted(curves.losses["domain"].unique())
-    kept = list(curves.runs.index) if where is None else _queried(curves.runs, where)
+    kept = list(curves.records) if where is None else _queried(curves.runs, where)
     for domain in domains or []:
         if domain not in present:
             raise DataError(f"No domain {domain!r}{hint(domain, present)}; the domains are {', '.join(present)}.")
-    names = {name for run in kept for name in (run, *ancestors(curves, run))}
+    names = {name for run in kept for name in curves.lineage(run).runs}
     wanted = present if domains is None else domains
-    losses = curves.losses[curves.losses["run"].isin(names) & curves.losses["domain"].isin(wanted)]
+    chosen = curves.only(names)
+    losses = chosen.losses[chosen.losses["domain"].isin(wanted)]
     if losses.empty and not curves.losses.empty:
         raise DataError(f"No losses are left for the runs {listed(sorted(names))} and the domains {', '.join(wanted)}.")
-    return replace(
-        curves,
-        runs=curves.runs[curves.runs.index.isin(names)],
-        lr=curves.lr[curves.lr["run"].isin(names)].reset_index(drop=True),
-        losses=losses.reset_index(drop=True),
-    )
+    return chosen.with_losses(losses)
 
 
 def _queried(runs: pd.DataFrame, where: str) -> list[str]:
@@ -306,22 +203,21 @@ def _queried(runs: pd.DataFrame, where: str) -> list[str]:
     return kept
 
 
-def merge(first: Curves, second: Curves) -> Curves:
-    """Put two sets of runs together; parents of the second may be in the first.
+def measured_losses(curves: Curves) -> Mapping[tuple[str | None, int, str], float]:
+    """Return measured losses by (run, step, domain); at step 0 under the run and step that the checkpoint is of.
 
-    Raises
-    ------
-    DataError
-        If a run is in both, or a parent in neither.
+    Where a checkpoint was measured both as its run's own step and as step 0 of others, the first counts.
     """
-    twice = [name for name in second.runs.index if name in first.runs.index]
-    if twice:
-        raise DataError(f"Runs of both sets have the names {listed(twice)}; give the new ones others.")
-    both = Curves(
-        pd.concat([first.runs, second.runs]),
-        pd.concat([first.lr, second.lr], ignore_index=True),
-        pd.concat([first.losses, second.losses], ignore_index=True),
-    )
-    for run in both.runs.index:
-        ancestors(both, run)
-    return both
+    losses = curves.losses.sort_values("step", ascending=False, kind="stable")
+    rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
+    found: dict[tuple[str | None, int, str], float] = {}
+    for run, step, domain, loss in rows:
+        record = curves.records[run]
+        key = (record.parent, record.parent_step, domain) if step == 0 else (run, step, domain)
+        found.setdefault(key, float(loss))
+    return found
+
+
+def measured_steps(curves: Curves) -> dict[str, list[int]]:
+    """Return the steps at which each run was measured."""
+    return {str(run): rows["step"].unique().tolist() for run, rows in curves.losses.groupby("run")}

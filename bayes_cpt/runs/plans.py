@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayes_cpt import schedules
-from bayes_cpt.curves import Curves, ancestors, curves_from_tables, learning_rates, merge
 from bayes_cpt.errors import CurvesError, ScheduleError, hint
-from bayes_cpt.schedules import Floats, Ints, Names, Schedule
-from bayes_cpt.validation import Table, listed, read_table, table_of_frame
+from bayes_cpt.runs import schedules
+from bayes_cpt.runs.curve_folder import curves_from_cells
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.schedules import Floats, Ints, Names, Schedule
+from bayes_cpt.runs.tables import Cells, cells_of_frame, listed, read_cells
 
 LEARNING_RATE_TOLERANCE = 1e-6
 """LRs that differ by less than this share of the peak are one: it bounds what listing few steps may change."""
@@ -40,8 +41,8 @@ class Plan:
     """
 
     source: str
-    runs: Table
-    lr: Table
+    runs: Cells
+    lr: Cells
 
 
 # Making -------------------------------------------------------------------------------------------------------------
@@ -89,8 +90,8 @@ def plan(
 def read_plan(path: str | Path) -> Plan:
     """Read a plan: a folder with ``runs.csv`` and ``lr.csv``, or a TOML file with the arguments of `plan`.
 
-    In TOML ``[schedule]`` has ``kind`` (a name in ``bayes_cpt.schedules.SCHEDULES``, or the path of a CSV file of step,
-    lr, relative to the TOML file) and the arguments of that kind. A folder's further files are not read.
+    In TOML ``[schedule]`` has ``kind`` (a name in ``bayes_cpt.runs.schedules.SCHEDULES``, or the path of a CSV file of
+    step, lr, relative to the TOML file) and the arguments of that kind. A folder's further files are not read.
 
     Raises
     ------
@@ -99,13 +100,13 @@ def read_plan(path: str | Path) -> Plan:
     """
     path = Path(path)
     if path.is_dir():
-        return _of_tables(str(path), {kind: read_table(path / f"{kind}.csv", kind) for kind in ("runs", "lr")})
+        return _of_tables(str(path), {kind: read_cells(path / f"{kind}.csv", kind) for kind in ("runs", "lr")})
     if path.suffix != ".toml" or not path.is_file():
         raise CurvesError(str(path), ["no such plan; give a folder with runs.csv and lr.csv, or a .toml file"])
     return _grid(str(path), **_arguments(path))
 
 
-def _of_tables(source: str, found: Mapping[str, tuple[Table | None, list[str]]]) -> Plan:
+def _of_tables(source: str, found: Mapping[str, tuple[Cells | None, list[str]]]) -> Plan:
     runs, lr = found["runs"][0], found["lr"][0]
     if runs is None or lr is None:
         raise CurvesError(source, [fault for _, faults in found.values() for fault in faults])
@@ -172,7 +173,7 @@ def _grid(
             "lr": np.concatenate([member[3].lr for member in members]),
         }
     )
-    return _of_tables(source, {"runs": table_of_frame(runs, "runs"), "lr": table_of_frame(lr, "lr")})
+    return _of_tables(source, {"runs": cells_of_frame(runs, "runs"), "lr": cells_of_frame(lr, "lr")})
 
 
 def _several(value: Any) -> list[Any]:
@@ -191,7 +192,7 @@ def _faults(
         ("parent", parent, "the name of a run, or '' for none", lambda x: isinstance(x, str)),
         ("parent_step", parent_step, "an integer of at least 0", lambda x: x is None or _is_count(x)),
         ("replay", replay, ratio, (lambda x: x is None) if phase == "pt" else _is_share),
-        ("schedule", schedule, "made by bayes_cpt.schedules", lambda x: isinstance(x, Schedule)),
+        ("schedule", schedule, "made by bayes_cpt.runs.schedules", lambda x: isinstance(x, Schedule)),
     )
     for name, values, right, holds in rules:
         if not values:
@@ -268,7 +269,7 @@ def resolve(plan: Plan, known: Curves) -> Curves:
     if faults := list(_unknown_parents(plan.runs, {*names, *known.runs.index})):
         raise CurvesError(plan.source, faults)
     runs = plan.runs._replace(cells=_with_parent_steps(plan, known))
-    planned = curves_from_tables(plan.source, {"runs": (runs, []), "lr": (plan.lr, [])}, _without(known, names))
+    planned = curves_from_cells(plan.source, {"runs": (runs, []), "lr": (plan.lr, [])}, known.without(names))
     going_on = planned.runs.index.intersection(known.runs.index)
     if faults := [fault for run in going_on for fault in _breaks(planned, known, run)]:
         raise CurvesError(plan.source, faults)
@@ -280,8 +281,8 @@ def _with_inherited(planned: Curves, known: Curves) -> pd.DataFrame:
     everyone = family(planned, known)
     filled = planned.runs.copy()
     for column in ("model_size", "batch_tokens"):
-        given = {run: getattr(link, column) for run, link in everyone.links.items()}
-        recorded = {run: getattr(link, column) for run, link in known.links.items()}
+        given = {run: getattr(link, column) for run, link in everyone.records.items()}
+        recorded = {run: getattr(link, column) for run, link in known.records.items()}
         filled[column] = [
             next((value for value in _told(everyone, given, recorded, str(run)) if pd.notna(value)), np.nan)
             for run in filled.index
@@ -293,24 +294,15 @@ def _told(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str, f
     """What a run says, what was recorded of it, and what its ancestors say, the nearest first."""
     yield given[run]
     yield recorded.get(run, np.nan)
-    yield from (given[name] for name in reversed(ancestors(everyone, run)))
+    yield from (given[name] for name in reversed(everyone.lineage(run).ancestors))
 
 
 def family(planned: Curves, known: Curves) -> Curves:
     """Put resolved runs together with the data, for lineages: of a run that goes on, the plan's schedule counts."""
-    return merge(_without(known, planned.runs.index), planned)
+    return known.without(planned.runs.index).joined(planned)
 
 
-def _without(known: Curves, names: Sequence[str] | pd.Series | pd.Index) -> Curves:
-    """Leave out runs; children of theirs stay, which is sound once runs of the same names are put back."""
-    return Curves(
-        known.runs[~known.runs.index.isin(names)],
-        known.lr[~known.lr["run"].isin(names)],
-        known.losses[~known.losses["run"].isin(names)],
-    )
-
-
-def _unknown_parents(runs: Table, names: set[str]) -> Iterator[str]:
+def _unknown_parents(runs: Cells, names: set[str]) -> Iterator[str]:
     parents = runs.cells["parent"]
     for parent in parents[(parents != "") & ~parents.isin(names)].unique():
         known = sorted(filter(None, names - set(runs.cells["run"])))
@@ -335,7 +327,7 @@ def _breaks(planned: Curves, known: Curves, run: str) -> Iterator[str]:
     for column in before:
         if before[column] != now[column]:
             yield f"{which}: its {column} must stay {before[column]}, not {now[column]}"
-    recorded, new = learning_rates(known, run), learning_rates(planned, run)
+    recorded, new = known.learning_rate(run), planned.learning_rate(run)
     if new.size < recorded.size:
         yield f"{which}: its schedule must reach the recorded end, step {recorded.size}, not stop at {new.size}"
     both = min(new.size, recorded.size)

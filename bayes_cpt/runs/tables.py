@@ -1,6 +1,6 @@
 """Find every fault of the tables of a curve folder, and give their cells types.
 
-A ``Table`` holds cells as they came, each row under its number; ``frames_of`` turns the tables of one folder into
+``Cells`` are the cells as they came, each row under its number; ``frames_of`` turns the tables of one folder into
 typed frames and a list of faults, one sentence each. Nothing is mended or dropped on the way.
 """
 
@@ -33,7 +33,7 @@ OPTIONAL = {"model_size", "batch_tokens", "seed"}
 LARGEST_INTEGER = 2**53  # beyond it a float no longer holds every integer
 
 
-class Table(NamedTuple):
+class Cells(NamedTuple):
     """Cells of one table as they came: "" where empty, indexed by row number, columns that are not ours typed."""
 
     name: str
@@ -59,7 +59,7 @@ def listed(items: Sequence[object]) -> str:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def read_table(path: Path, kind: str) -> tuple[Table | None, list[str]]:
+def read_cells(path: Path, kind: str) -> tuple[Cells | None, list[str]]:
     """Read one CSV file; the table is None where its faults leave nothing to look at further."""
     try:
         text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
@@ -77,10 +77,10 @@ def read_table(path: Path, kind: str) -> tuple[Table | None, list[str]]:
         return None, [f"{path.name} row {reader.line_num} is not CSV: {error}"]
     if not rows:
         return None, [f"{path.name} is empty; it needs a header with the columns {', '.join(COLUMNS[kind])}"]
-    return _table_of_rows(path.name, kind, rows)
+    return _cells_of_rows(path.name, kind, rows)
 
 
-def _table_of_rows(name: str, kind: str, rows: list[tuple[int, list[str]]]) -> tuple[Table | None, list[str]]:
+def _cells_of_rows(name: str, kind: str, rows: list[tuple[int, list[str]]]) -> tuple[Cells | None, list[str]]:
     (_, header), *body = rows
     faults = _header_faults(name, kind, header)
     uneven = [f"row {line} has {len(row)}" for line, row in body if len(row) != len(header)]
@@ -90,10 +90,10 @@ def _table_of_rows(name: str, kind: str, rows: list[tuple[int, list[str]]]) -> t
         return None, faults
     cells = pd.DataFrame([row for _, row in body], index=[line for line, _ in body], columns=header, dtype=object)
     extra = {column: _inferred(cells[column]) for column in header if column not in COLUMNS[kind]}
-    return Table(name, _with_optional(cells.assign(**extra), kind)), []
+    return Cells(name, _with_optional(cells.assign(**extra), kind)), []
 
 
-def table_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Table | None, list[str]]:
+def cells_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Cells | None, list[str]]:
     """Take a DataFrame made in Python as a table; rows are counted from 0."""
     if "run" not in frame.columns and frame.index.name == "run":
         frame = frame.reset_index()
@@ -103,7 +103,7 @@ def table_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Table | None, list[s
         return None, faults
     ours = [column for column in frame.columns if column in COLUMNS[kind]]
     cells = frame.assign(**{column: frame[column].astype(object).where(frame[column].notna(), "") for column in ours})
-    return Table(kind, _with_optional(cells, kind)), []
+    return Cells(kind, _with_optional(cells, kind)), []
 
 
 def _header_faults(name: str, kind: str, header: list[str]) -> list[str]:
@@ -137,7 +137,7 @@ def _inferred(cells: pd.Series) -> pd.Series:
 
 
 def frames_of(
-    found: Mapping[str, tuple[Table | None, list[str]]], known: pd.DataFrame | None = None
+    found: Mapping[str, tuple[Cells | None, list[str]]], known: pd.DataFrame | None = None
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Check the tables of one folder, each alone and all together.
 
@@ -212,7 +212,7 @@ def _is_integer(numbers: pd.Series) -> pd.Series:
     return (numbers.abs() < LARGEST_INTEGER) & (np.floor(numbers) == numbers)
 
 
-def _values(table: Table, kind: str) -> pd.DataFrame:
+def _values(table: Cells, kind: str) -> pd.DataFrame:
     """Names as text and all else as floats, NaN for a cell that is no number."""
     cells = table.cells
     return cells.assign(
@@ -302,7 +302,7 @@ _RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame | None], It
 }
 
 
-def _breaches(table: Table, rules: Iterable[Rule]) -> Iterator[str]:
+def _breaches(table: Cells, rules: Iterable[Rule]) -> Iterator[str]:
     for rule in rules:
         rows = rule.bad.index[rule.bad.to_numpy(dtype=bool)]
         if len(rows):
@@ -310,14 +310,14 @@ def _breaches(table: Table, rules: Iterable[Rule]) -> Iterator[str]:
             yield f"{table.name}: {rule.column} must be {rule.right}; {listed([*shown, *rows[SHOWN:]])}"
 
 
-def _cell(table: Table, row: int, rule: Rule) -> str:
+def _cell(table: Cells, row: int, rule: Rule) -> str:
     cell = table.cells.loc[row, rule.column]
     text = "an empty cell" if isinstance(cell, str) and not cell else repr(str(cell))
     why = f" ({rule.why.format(rule.number[row])})" if rule.number is not None else ""
     return f"row {row} has {text}{why}"
 
 
-def _repeated(table: Table, keys: pd.DataFrame) -> Iterator[str]:
+def _repeated(table: Cells, keys: pd.DataFrame) -> Iterator[str]:
     keys = keys.dropna()
     again = keys.index[keys.duplicated()]
     if len(again):
@@ -327,7 +327,7 @@ def _repeated(table: Table, keys: pd.DataFrame) -> Iterator[str]:
         yield f"{table.name}: {', '.join(columns)} must occur once; {listed([*shown, *again[SHOWN:]])}"
 
 
-def _key(table: Table, row: int, columns: list[str]) -> str:
+def _key(table: Cells, row: int, columns: list[str]) -> str:
     return ", ".join(str(table.cells.loc[row, column]) for column in columns)
 
 

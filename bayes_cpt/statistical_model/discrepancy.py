@@ -26,10 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.features import Design
-from bayes_cpt.formulas import Terms
-from bayes_cpt.responses import Array
+from bayes_cpt._support.typing import Array, FloatArray, IntArray
+from bayes_cpt.laws.features import Design
+from bayes_cpt.laws.terms import Terms
 
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""

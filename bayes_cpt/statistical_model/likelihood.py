@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.coefficients import Reference
-from bayes_cpt.discrepancy import COMPONENTS, Nodes, Seen, noise_variance
-from bayes_cpt.features import Design, with_areas
-from bayes_cpt.laws import Law
-from bayes_cpt.responses import Array
+from bayes_cpt._support.typing import Array, FloatArray
+from bayes_cpt.laws.coefficients import Reference
+from bayes_cpt.laws.features import Design, with_areas
+from bayes_cpt.laws.registry import Law
+from bayes_cpt.statistical_model.discrepancy import COMPONENTS, Nodes, Seen, noise_variance
 
 
 class Model(NamedTuple):

@@ -15,7 +15,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.link.jax.dispatch.basic import jax_funcify
 
-from bayes_cpt.responses import Array
+from bayes_cpt._support.typing import Array
 
 
 def _value_and_gradient(xp: ModuleType, residual: Array, weight: Array, columns: Array) -> tuple[Array, ...]:

@@ -1,15 +1,15 @@
 """Model files: which law, which priors and why, which parts of the discrepancy.
 
-A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.LAWS``; each table ``[priors.NAME]`` gives the prior
-of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by domain. Units
-make priors scale with the data at hand: a ``loss`` is in units of the domain's loss at the end of pre-training,
+A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.registry.LAWS``; each table ``[priors.NAME]`` gives
+the prior of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by
+domain. Units make priors scale with the data: a ``loss`` is in units of the domain's loss at the end of pre-training,
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
 A model file may build on a shipped one: with ``extends = "cpt"`` it has that one's priors, but for those named in
 ``without`` and those that it gives itself.
 A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
 ``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
-The parameters of out-of-domain sets (``bayes_cpt.out_of_domain.PARAMETERS``) have priors together or not at all, but
-for ``k_scale``, by which runs depart from the coefficients.
+The parameters of out-of-domain sets (``bayes_cpt.statistical_model.out_of_domain.PARAMETERS``) have priors together or
+not at all, but for ``k_scale``, by which runs depart from the coefficients.
 """
 
 import math
@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
-from bayes_cpt import out_of_domain
-from bayes_cpt.discrepancy import COMPONENTS
+from bayes_cpt._support.shipped import shipped
 from bayes_cpt.errors import SpecError, hint
-from bayes_cpt.laws import Law, law
-from bayes_cpt.shipped import shipped
+from bayes_cpt.laws.registry import Law, law
+from bayes_cpt.statistical_model import out_of_domain
+from bayes_cpt.statistical_model.discrepancy import COMPONENTS
 
 DEFAULT_MODEL = "cpt-replay"
 NOISE = ("noise_floor", "noise_learning_rate")
@@ -76,7 +76,7 @@ class Prior:
 
 
 @dataclass(frozen=True)
-class Spec:
+class ModelSpec:
     """A model: a law, priors, and the text that says so.
 
     Parameters
@@ -88,7 +88,7 @@ class Spec:
     priors
         By parameter.
     components
-        Parts of the discrepancy in use, names in ``bayes_cpt.discrepancy.COMPONENTS``.
+        Parts of the discrepancy in use, names in ``bayes_cpt.statistical_model.discrepancy.COMPONENTS``.
     text
         The model file, what it builds on filled in: a fit keeps it.
     out_of_domain
@@ -108,15 +108,19 @@ class Spec:
         return tuple(name for name in self.components if self.priors[f"{name}_scale"].in_likelihood)
 
 
-def read_spec(model: str | Path | Spec) -> Spec:
-    """Read a shipped model by name, or a model file by path; a Spec is returned as it is.
+Spec = ModelSpec
+"""The name it had before 0.2, which stays."""
+
+
+def read_spec(model: str | Path | ModelSpec) -> ModelSpec:
+    """Read a shipped model by name, or a model file by path; a ModelSpec is returned as it is.
 
     Raises
     ------
     SpecError
         If there is no such model or file, or the file is not sound; all its faults are told at once.
     """
-    if isinstance(model, Spec):
+    if isinstance(model, ModelSpec):
         return model
     path = Path(model)
     if path.suffix != ".toml":
@@ -137,8 +141,8 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in shipped("models").glob("*.toml"))
 
 
-def parse_spec(name: str, text: str) -> Spec:
-    """Make a Spec of a model file's text.
+def parse_spec(name: str, text: str) -> ModelSpec:
+    """Make a ModelSpec of a model file's text.
 
     Raises
     ------
@@ -165,7 +169,7 @@ def parse_spec(name: str, text: str) -> Spec:
     components = tuple(component for component in COMPONENTS if f"{component}_scale" in tables)
     priors = {key: _prior(table) for key, table in tables.items()}
     combined = {key: priors.pop(key) for key in out_of_domain.PARAMETERS if key in priors}
-    return Spec(name, chosen, priors, components, text, combined)
+    return ModelSpec(name, chosen, priors, components, text, combined)
 
 
 def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:

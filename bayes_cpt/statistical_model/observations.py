@@ -7,13 +7,14 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.coefficients import SHIFT_SIGN, Reference
-from bayes_cpt.curves import MINIMUM_POINTS, Curves, end_step, learning_rates, lineage
+from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.features import Design, design, warmup_steps
-from bayes_cpt.laws import Law
-from bayes_cpt.out_of_domain import BASIS, Changes, changes
+from bayes_cpt.laws.coefficients import SHIFT_SIGN, Reference
+from bayes_cpt.laws.features import Design, design
+from bayes_cpt.laws.registry import Law
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.tables import MINIMUM_POINTS
+from bayes_cpt.statistical_model.out_of_domain import BASIS, Changes, changes
 
 MINIMUM_RUNS = 2
 """Finished runs that a law of final losses asks for."""
@@ -38,7 +39,7 @@ class Observations:
     references
         By domain, where the law's observable parameters are read.
     scales
-        By unit of ``bayes_cpt.specs.UNITS``, by domain.
+        By unit of ``bayes_cpt.statistical_model.model_files.UNITS``, by domain.
     set_aside
         Points within the PT warm-up, which the law does not describe: columns run, step, domain, loss.
     out_of_domain
@@ -83,9 +84,9 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     losses = curves.losses[curves.losses["domain"].isin(chosen)]
     if law.is_final:
         losses = _final_losses(curves, losses)
-    warmup = losses["run"].map({run: warmup_steps(curves, run) for run in losses["run"].unique()})
+    warmup = losses["run"].map({run: curves.lineage(run).warmup for run in losses["run"].unique()})
     set_aside, kept = losses[losses["step"] < warmup], losses[losses["step"] >= warmup]
-    peak = max(learning_rates(curves, run).max() for run in curves.runs.index)
+    peak = max(curves.learning_rate(run).max() for run in curves.runs.index)
     batch_tokens = _batch_tokens(curves)
     static = design(curves, kept, peak, law.response, batch_tokens)
     by_domain = {domain: kept[kept["domain"] == domain] for domain in chosen}
@@ -175,7 +176,7 @@ def check_runs(curves: Curves, law: Law) -> None:
             f"law {law.name!r} has no replay, but the data have ratios {', '.join(f'{r:g}' for r in ratios)}: use "
             f'-m cpt-replay, or choose one, as with --where "replay == {ratios[0]:g}"'
         )
-    lengths = sorted({end_step(curves, run) for run in cpt.index})
+    lengths = sorted({curves.end_step(run) for run in cpt.index})
     if not law.has_length and len(lengths) > 1:
         raise DataError(
             f"law {law.name!r} has no length, but the CPT runs have {', '.join(f'{n:,}' for n in lengths)} steps: use "
@@ -183,7 +184,7 @@ def check_runs(curves: Curves, law: Law) -> None:
         )
     if law.is_final:
         return
-    unknown = [run for run in cpt.index if lineage(curves, run)[0].phase == "cpt"]
+    unknown = [run for run in cpt.index if not curves.lineage(run).pretraining_is_known]
     if law.knows_checkpoint and unknown:
         raise DataError(f"run {unknown[0]!r} has no parent, so its pre-training is unknown: use -m open-checkpoint")
     if not law.knows_checkpoint and len(unknown) < len(runs):
@@ -233,7 +234,7 @@ def _scales(
     curves: Curves, static: Design, losses: Mapping[str, pd.DataFrame], batch_tokens: float
 ) -> dict[str, dict[str, float]]:
     steps = max(
-        sum(part.learning_rate.size * part.tokens for part in lineage(curves, run, batch_tokens))
+        sum(part.learning_rate.size * part.tokens for part in curves.lineage(run).segments(batch_tokens))
         for run in curves.runs.index
     )
     forward_cpt = float(static.features["forward_area_cpt"].max()) or 1.0

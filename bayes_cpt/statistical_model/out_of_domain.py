@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.areas import FloatArray, IntArray
-from bayes_cpt.curves import Curves, measured_losses, transfer_run
-from bayes_cpt.discrepancy import noise_variance
-from bayes_cpt.features import Design
-from bayes_cpt.responses import Array
+from bayes_cpt._support.typing import Array, FloatArray, IntArray
+from bayes_cpt.laws.features import Design
+from bayes_cpt.runs.curves import Curves, measured_losses
+from bayes_cpt.statistical_model.discrepancy import noise_variance
 
 BASIS = ("pt", "cpt")
 COEFFICIENTS = ("k_pt", "k_cpt")
@@ -115,7 +114,7 @@ def checkpoints(curves: Curves, domain: str) -> Checkpoints:
         if name == domain and all((run, step, other) in known for other in BASIS):
             found.setdefault(run, {})[step] = [known[run, step, other] for other in names]
     ordered = {run: dict(sorted(losses.items())) for run, losses in found.items()}
-    links = [curves.links[run] for run in transfer_runs(curves)]
+    links = [curves.records[run] for run in transfer_runs(curves)]
     starts = [found[link.parent][link.parent_step] for link in links if link.parent_step in found.get(link.parent, {})]
     return Checkpoints(
         {run: (np.array(list(losses)), np.array(list(losses.values()))) for run, losses in ordered.items()},
@@ -125,7 +124,7 @@ def checkpoints(curves: Curves, domain: str) -> Checkpoints:
 
 def transfer_runs(curves: Curves) -> tuple[str, ...]:
     """Return the runs that start at a transfer point."""
-    return tuple(run for run in curves.links if transfer_run(curves, run) == run)
+    return tuple(run for run in curves.records if curves.lineage(run).transfer_run == run)
 
 
 def origin(curves: Curves, lineage: str, known: Checkpoints) -> FloatArray | None:
@@ -133,15 +132,15 @@ def origin(curves: Curves, lineage: str, known: Checkpoints) -> FloatArray | Non
 
     They are those at its checkpoint; if that was not measured, at the last point of its pre-training that was.
     """
-    run, until = curves.links[lineage].parent, curves.links[lineage].parent_step
+    run, until = curves.records[lineage].parent, curves.records[lineage].parent_step
     while True:
         steps, losses = known.by_run.get(run, (np.empty(0, np.int64), np.empty((0, 3))))
         place = int(np.searchsorted(steps, until, side="right")) - 1
         if place >= 0:
             return losses[place]
-        if run is None or curves.links[run].parent is None:
+        if run is None or curves.records[run].parent is None:
             return None
-        run, until = curves.links[run].parent, curves.links[run].parent_step
+        run, until = curves.records[run].parent, curves.records[run].parent_step
 
 
 def start_of(curves: Curves, lineage: str | None, known: Checkpoints) -> FloatArray:
@@ -166,7 +165,7 @@ def changes(curves: Curves, design: Design, domain: str) -> Changes:
     lineages, known = transfer_runs(curves), checkpoints(curves, domain)
     origins = {run: origin(curves, run, known) for run in lineages}
     rows = curves.losses[(curves.losses["domain"] == domain) & (curves.losses["step"] > 0)]
-    ahead = rows.assign(lineage=rows["run"].map({run: transfer_run(curves, run) for run in curves.links}))
+    ahead = rows.assign(lineage=rows["run"].map({run: curves.lineage(run).transfer_run for run in curves.records}))
     ahead = ahead[ahead["lineage"].notna()]
     levels = _beside(ahead, curves.losses)
     levels = levels[levels["lineage"].isin([run for run, start in origins.items() if start is not None])]

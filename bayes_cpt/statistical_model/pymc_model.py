@@ -7,18 +7,25 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.discrepancy import Seen
+from bayes_cpt._support.typing import Array, FloatArray
 from bayes_cpt.errors import SpecError
-from bayes_cpt.gaussian import marginal_log_likelihood
-from bayes_cpt.likelihood import Model, coefficients, effect_columns, evaluate
-from bayes_cpt.observations import Observations
-from bayes_cpt.out_of_domain import PARAMETERS, SCALE, Changes, combination, departure_columns, spread_over, variance
-from bayes_cpt.responses import Array
-from bayes_cpt.specs import FAMILIES, Prior, Spec
+from bayes_cpt.statistical_model.discrepancy import Seen
+from bayes_cpt.statistical_model.likelihood import Model, coefficients, effect_columns, evaluate
+from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihood
+from bayes_cpt.statistical_model.model_files import FAMILIES, ModelSpec, Prior
+from bayes_cpt.statistical_model.observations import Observations
+from bayes_cpt.statistical_model.out_of_domain import (
+    PARAMETERS,
+    SCALE,
+    Changes,
+    combination,
+    departure_columns,
+    spread_over,
+    variance,
+)
 
 
-def domain_models(spec: Spec, observations: Observations) -> dict[str, Model]:
+def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, Model]:
     """Return what is fixed about each domain's model."""
     static = observations.design.features
     total = static["forward_area_pt"] + static["forward_area_cpt"]
@@ -42,11 +49,11 @@ def domain_models(spec: Spec, observations: Observations) -> dict[str, Model]:
     }
 
 
-def build(spec: Spec, observations: Observations) -> pm.Model:
+def build(spec: ModelSpec, observations: Observations) -> pm.Model:
     """Build the model of all domains and runs.
 
     Parameters carry the dimension ``domain``, but for those of the checkpoint. The law's own coefficients are
-    deterministics. The discrepancy's effects are integrated out: `bayes_cpt.inference` draws them afterwards.
+    deterministics. The discrepancy's effects are integrated out: `bayes_cpt.inference.fit` draws them afterwards.
     Parameters of out-of-domain sets, where there are any, carry the dimension ``out_of_domain``.
 
     Raises
@@ -74,7 +81,7 @@ def build(spec: Spec, observations: Observations) -> pm.Model:
     return model
 
 
-def _coordinates(spec: Spec, observations: Observations) -> dict[str, list[str]]:
+def _coordinates(spec: ModelSpec, observations: Observations) -> dict[str, list[str]]:
     out_of_domain = list(observations.out_of_domain)
     if out_of_domain and not spec.out_of_domain:
         raise SpecError(
@@ -148,7 +155,7 @@ def _scaled_columns(
     return pt.as_tensor(pt.concatenate(parts, axis=0) if parts else np.zeros((0, count)))
 
 
-def _combinations(spec: Spec, observations: Observations) -> None:
+def _combinations(spec: ModelSpec, observations: Observations) -> None:
     """Add the out-of-domain sets: their losses given the measured ones of pt and cpt."""
     names = tuple(observations.out_of_domain)
     sampled = {

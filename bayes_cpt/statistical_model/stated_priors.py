@@ -14,9 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import tomli_w
 
-from bayes_cpt.curves import Curves, learning_rates
 from bayes_cpt.errors import DataError, SpecError
-from bayes_cpt.specs import FAMILIES, FORWARD_POWER, NOT_ARGUMENTS, Prior, Spec, parse_spec, read_spec
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.statistical_model.model_files import (
+    FAMILIES,
+    FORWARD_POWER,
+    NOT_ARGUMENTS,
+    ModelSpec,
+    Prior,
+    parse_spec,
+    read_spec,
+)
 
 GIVEN = "given on the command line"
 MEAN_RATE = 0.7
@@ -49,13 +57,13 @@ class Pretrained(NamedTuple):
     peak: float
 
 
-def with_priors(model: str | Path | Spec, priors: Mapping[str, str | Mapping[str, Any]]) -> Spec:
+def with_priors(model: str | Path | ModelSpec, priors: Mapping[str, str | Mapping[str, Any]]) -> ModelSpec:
     """Return a model with other priors of some parameters.
 
     Parameters
     ----------
     model
-        Name of a shipped model, path of a model file, or a Spec.
+        Name of a shipped model, path of a model file, or a ModelSpec.
     priors
         By parameter: ``"Beta(alpha=2, beta=18)"``, or a table as in a model file. Its ``reason`` may be left out.
 
@@ -159,11 +167,11 @@ def _check_pretrained(pretrained: Pretrained) -> None:
 
 def with_history(
     curves: Curves,
-    model: str | Path | Spec = "open-checkpoint",
+    model: str | Path | ModelSpec = "open-checkpoint",
     *,
     annealed_to: Annealed | float | None = None,
     pretrained: Pretrained | tuple[float, float] | None = None,
-) -> Spec:
+) -> ModelSpec:
     """Return an open model with priors that say what is known of the pre-training.
 
     Parameters
@@ -213,7 +221,7 @@ def _loss_potential(annealed: Annealed, largest: float, peak: float | None) -> d
     return {"distribution": "LogNormal", "median": annealed.share * ratio, "sigma": sigma, "reason": reason}
 
 
-def _forward_area(spec: Spec, curves: Curves, trained: Pretrained) -> dict[str, Any]:
+def _forward_area(spec: ModelSpec, curves: Curves, trained: Pretrained) -> dict[str, Any]:
     """Return the prior of the checkpoint's progress: the sum of a power of the LR that the model knows roughly."""
     exponent, doubt = _forward_power(spec)
     largest = _largest_rate(curves)
@@ -230,7 +238,7 @@ def _forward_area(spec: Spec, curves: Curves, trained: Pretrained) -> dict[str, 
     }
 
 
-def _forward_power(spec: Spec) -> tuple[float, float]:
+def _forward_power(spec: ModelSpec) -> tuple[float, float]:
     """Return what the model expects of the LR's power in progress, and how surely."""
     prior = spec.priors.get(FORWARD_POWER)
     if prior is None:
@@ -239,16 +247,16 @@ def _forward_power(spec: Spec) -> tuple[float, float]:
 
 
 def _largest_rate(curves: Curves) -> float:
-    return float(max(np.max(learning_rates(curves, str(run))) for run in curves.runs.index))
+    return float(max(np.max(curves.learning_rate(str(run))) for run in curves.runs.index))
 
 
 def stated(
     curves: Curves,
-    model: str | Path | Spec,
+    model: str | Path | ModelSpec,
     priors: Sequence[str] = (),
     annealed_to: str | None = None,
     pretrained: str | None = None,
-) -> tuple[Spec, list[str]]:
+) -> tuple[ModelSpec, list[str]]:
     """Return a model with all that was said on the command line, and sentences that say how it was taken.
 
     Raises

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.calibration import LEVEL, LOG_DENSITY, Calibration, calibrate, prior_draws, simulated_losses
-from bayes_cpt.ensemble import chains_through, climb, side_by_side
-from bayes_cpt.inference import Prepared, prepare
-from bayes_cpt.observations import check_runs
-from bayes_cpt.plots import plot_calibration
-from bayes_cpt.sampling import compile_density
-from bayes_cpt.simulate import pilot_runs
-from bayes_cpt.specs import model_names, read_spec
-from bayes_cpt.uniformity import uniformity
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.calibration.batched_hmc import chains_through, climb, side_by_side
+from bayes_cpt.calibration.calibrate import LEVEL, LOG_DENSITY, Calibration, calibrate, prior_draws, simulated_losses
+from bayes_cpt.calibration.uniformity import uniformity
+from bayes_cpt.inference.fit import Prepared, prepare
+from bayes_cpt.inference.sampling import compile_density
+from bayes_cpt.plots.calibration import plot_calibration
+from bayes_cpt.simulation.simulate import pilot_runs
+from bayes_cpt.statistical_model.model_files import model_names, read_spec
+from bayes_cpt.statistical_model.observations import check_runs
 
 POINTS = 6
 """Measured in each of the few runs of the template, to keep the tests short."""
@@ -120,7 +120,7 @@ def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared
     one = prior_draws(prepared, 1, seed=4)
     many = {name: np.repeat(values, 400, axis=0) for name, values in one.parameters.items()}
     losses = simulated_losses(prepared, many, np.random.default_rng(1))["pt"]
-    density = compile_density(prepared.model)
+    density = compile_density(prepared.pymc_model)
     values = np.array(
         [
             density._replace(data={**density.data, "observed_pt": row}).evaluate(one.unconstrained[0])[0]

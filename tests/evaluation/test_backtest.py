@@ -1,5 +1,6 @@
 """Backtests: what is left out, that a refit does not see it, and what is said of the scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import pytest
 import xarray as xr
 
 import bayes_cpt as bc
-from bayes_cpt.backtesting import Backtest, Fold, backtest, folds, means, read_scores, verdict
 from bayes_cpt.errors import DataError
-from bayes_cpt.inference import Prepared, fit_prepared, prepare
-from bayes_cpt.score import averaged, score, score_draws
+from bayes_cpt.evaluation.backtest import Backtest, backtest, folds, means, read_scores, verdict
+from bayes_cpt.evaluation.scores import averaged, score, score_draws
+from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import REFIT
+from bayes_cpt.runs.holdout import Holdout
 
 
 def left_out(curves: bc.Curves, leave: str) -> list[set[str]]:
-    return [set(fold.left_out) for fold in folds(curves, leave)]
+    return [set(fold.first_step) for fold in folds(curves, leave)]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def test_a_run_takes_its_children_with_it(tiny: bc.Curves):
 
 
 def test_tails_are_cut_by_the_share_shown(tiny: bc.Curves):
-    assert folds(tiny, "tail", 0.3) == [Fold("cpt_r00", {"cpt_r00": 15}), Fold("cpt_r50", {"cpt_r50": 15})]
+    assert folds(tiny, "tail", 0.3) == [Holdout("cpt_r00", {"cpt_r00": 15}), Holdout("cpt_r50", {"cpt_r50": 15})]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +83,8 @@ def test_a_refit_does_not_see_what_is_left_out(prepared: Prepared, simulated: bc
     """A run's losses are changed beyond recognition: a fit without the run is the same to the last digit."""
     spoilt = simulated.losses.assign(loss=simulated.losses["loss"] + 9 * (simulated.losses["run"] == "going"))
     other = prepare(bc.curves_from_frames(simulated.runs, simulated.lr, spoilt), "cpt", domains=["pt"])
-    short = {"draws": 50, "tune": 50, "progress": False}
-    fits = [fit_prepared(these, {"going": 0}, **short) for these in (prepared, other)]  # pyright: ignore[reportArgumentType]
+    short = replace(REFIT, draws=50, tune=50)
+    fits = [fit_prepared(these, short, Holdout("going", {"going": 0})) for these in (prepared, other)]
     xr.testing.assert_identical(fits[0].posterior["memory"], fits[1].posterior["memory"])
     assert "going" not in fits[0].curves.runs.index
     assert "going" not in set(fits[0].curves.losses["run"])

@@ -1,5 +1,6 @@
 """Which law: densities, weights, the table and its figure; and that a law that is wrong by construction loses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,18 @@ from conftest import comparison_of
 from scipy.stats import multivariate_normal, norm
 
 import bayes_cpt as bc
-from bayes_cpt.averaging import check_models
-from bayes_cpt.backtesting import unseen
-from bayes_cpt.comparison import Comparison, Judged, compare, put_together, stacking_weights
 from bayes_cpt.errors import BayesCptError, DataError
-from bayes_cpt.inference import Prepared, fit_prepared, prepare
-from bayes_cpt.likelihood import marginal_log_density
-from bayes_cpt.paths import conditional
-from bayes_cpt.predictive import measured_steps
-from bayes_cpt.psis import reweighted
-from bayes_cpt.score import mean_distance
+from bayes_cpt.evaluation.backtest import unseen
+from bayes_cpt.evaluation.compare import Comparison, Judged, compare, put_together, stacking_weights
+from bayes_cpt.evaluation.reweighting import reweighted
+from bayes_cpt.evaluation.scores import mean_distance
+from bayes_cpt.forecasting.trajectories import conditional
+from bayes_cpt.inference.average import check_models
+from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import REFIT
+from bayes_cpt.runs.curves import measured_steps
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.statistical_model.likelihood import marginal_log_density
 
 
 def normals(losses: np.ndarray, *laws: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +71,9 @@ def test_the_distance_of_two_draws_is_that_of_all_pairs():
     np.testing.assert_allclose(mean_distance(values), np.abs(values[:, :, None] - values[:, None]).mean((1, 2)))
 
 
+GOING = Holdout("going", {"going": 0})
+
+
 @pytest.fixture(scope="module")
 def prepared(simulated: bc.Curves) -> Prepared:
     return prepare(simulated, "cpt", domains=["pt"])
@@ -75,12 +81,12 @@ def prepared(simulated: bc.Curves) -> Prepared:
 
 @pytest.fixture(scope="module")
 def without_a_run(prepared: Prepared) -> bc.Fit:
-    return fit_prepared(prepared, {"going": 0}, draws=100, tune=100, seed=1, progress=False)
+    return fit_prepared(prepared, replace(REFIT, draws=100, tune=100), GOING)
 
 
 @pytest.mark.slow
 def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, without_a_run: bc.Fit):
-    given = conditional(without_a_run, unseen(prepared, {"going": 0}))["pt"]
+    given = conditional(without_a_run, unseen(prepared, GOING))["pt"]
     assert given.columns.shape[1] == 2  # its amplitudes of annealing and shift: those of fitted runs are known
     assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
     loss = given.points["loss"].to_numpy()
@@ -94,7 +100,7 @@ def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, 
 @pytest.mark.slow
 def test_the_density_is_of_what_is_forecast(prepared: Prepared, without_a_run: bc.Fit):
     """Mean, spread and correlation of forecast draws are those of the density."""
-    measured = unseen(prepared, {"going": 0})
+    measured = unseen(prepared, GOING)
     given = conditional(without_a_run, measured)["pt"]
     drawn = [
         bc.forecast(without_a_run, measured, steps=measured_steps(measured), seed=seed)["loss"].sel(
@@ -115,8 +121,8 @@ def test_the_density_is_of_what_is_forecast(prepared: Prepared, without_a_run: b
 def test_importance_sampling_finds_the_fit_without_a_tail_and_owns_up_where_it_cannot(
     prepared: Prepared, fitted: bc.Fit
 ):
-    near = reweighted(prepared, fitted, {"going": 1400})
-    far = reweighted(prepared, fitted, {"going": 0, "cpt": 0})
+    near = reweighted(prepared, fitted, Holdout("a tail", {"going": 1400}))
+    far = reweighted(prepared, fitted, Holdout("all CPT", {"going": 0, "cpt": 0}))
     assert near.pareto_k < 0.7 < far.pareto_k
     assert near.fit.curves.losses.query("run == 'going'")["step"].max() < 1400
     assert near.fit.posterior.sizes["chain"] == 1

@@ -11,7 +11,7 @@ from conftest import scheduled
 
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError
-from bayes_cpt.forecasting import Part
+from bayes_cpt.forecasting.forecast import Part
 
 COLUMNS = ["run", "domain", "step", "mean", "q05", "q25", "q50", "q75", "q95", "extrapolates"]
 SHORT, LONG = "pt_r000_steps2000", "pt_r000_steps6000"

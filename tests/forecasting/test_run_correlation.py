@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bayes_cpt as bc
-from bayes_cpt.kinship import OWN_SHARE, correlation, kindred, waves
+from bayes_cpt.forecasting.run_correlation import OWN_SHARE, correlation, kindred, waves
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_where_all_effects_are_known_there_is_nothing_to_correlate(family: bc.Cu
 
 
 def test_pilots_of_an_open_checkpoint_are_kin(family: bc.Curves):
-    cpt = [run for run, link in family.links.items() if link.phase == "cpt"]
+    cpt = [run for run, link in family.records.items() if link.phase == "cpt"]
     hidden = family.runs.loc[cpt].assign(parent=None, parent_step=None)
     curves = bc.curves_from_frames(hidden, family.lr[family.lr["run"].isin(cpt)])
     effects = [("shift", run) for run in cpt]
@@ -51,13 +51,13 @@ def test_pilots_of_an_open_checkpoint_are_kin(family: bc.Curves):
 
 def test_a_run_from_scratch_has_no_kin(tiny_folder: Path):
     curves = bc.read_curves(tiny_folder)
-    assert {run: kindred(curves, run) for run in curves.links} == {
+    assert {run: kindred(curves, run) for run in curves.records} == {
         "pt_const": False,
         "pt_decay": True,
         "cpt_r00": True,
         "cpt_r50": True,
     }
-    for run in curves.links:
+    for run in curves.records:
         assert waves(curves, run) @ waves(curves, run) == pytest.approx(1)
     effects = [("annealing", "pt_decay"), ("annealing", "cpt_r00"), ("annealing", "pt_const")]
     np.testing.assert_array_equal(correlation(curves, effects), np.eye(3))

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 import bayes_cpt as bc
-from bayes_cpt.averaging import Average, chosen_weights
 from bayes_cpt.errors import DataError, FitFileError
+from bayes_cpt.inference.average import Average, chosen_weights
 
 PLANNED = bc.plan(parent="pt", replay=0.0, schedule=bc.wsd(peak=2e-3, steps=[2000, 6000], warmup=100))
 

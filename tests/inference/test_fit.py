@@ -13,10 +13,12 @@ import xarray as xr
 from conftest import tiny_fit
 
 import bayes_cpt as bc
-from bayes_cpt import cli, sampling
-from bayes_cpt.curves import digest
+from bayes_cpt.cli import main
+from bayes_cpt.cli.output import INTERRUPTED
 from bayes_cpt.errors import FitFileError
-from bayes_cpt.inference import diagnose
+from bayes_cpt.inference import sampling
+from bayes_cpt.inference.diagnostics import diagnose
+from bayes_cpt.runs.curve_folder import digest
 
 PLANNED = bc.plan(parent="pt", replay=0.0, schedule=bc.cosine(peak=1e-3, steps=2000, warmup=100))
 
@@ -136,8 +138,8 @@ def test_an_interrupted_fit_writes_nothing(
         (output.parent / name).write_bytes(content)
     monkeypatch.setattr(sampling.nutpie, "sample", sample)
     with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == cli.INTERRUPTED
+        main.main()
+    assert caught.value.code == INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in output.parent.iterdir()} == before
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
-from bayes_cpt.coordinates import Bend, bend_of, bent, straight, straightened
-from bayes_cpt.formulas import own_share_multiplier_pt
+from bayes_cpt.inference.reparameterisation import Bend, bend_of, bent, straight, straightened
+from bayes_cpt.laws.terms import own_share_multiplier_pt
 
 AT = Bend(np.array([1, 2]), np.array([4, 5]), np.array([0.25, 0.75]))
 vectors = st.builds(

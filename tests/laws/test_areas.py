@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bayes_cpt.areas import Areas, Segment, areas, jump_response
 from bayes_cpt.errors import DataError
-from bayes_cpt.schedules import constant, cosine, learning_rates, linear
+from bayes_cpt.laws.areas import Areas, areas, jump_response
+from bayes_cpt.runs.lineage import Segment
+from bayes_cpt.runs.schedules import constant, cosine, learning_rates, linear
 
 type Rates = NDArray[np.float64]
 

@@ -9,11 +9,13 @@ import pytest
 from pytensor.compile.maker import function
 from pytensor.gradient import grad
 
-from bayes_cpt.areas import Phase, areas
-from bayes_cpt.curves import Curves, curves_from_frames, learning_rates, lineage, read_curves
 from bayes_cpt.errors import DataError
-from bayes_cpt.features import Design, design, peak_learning_rate, warmup_steps, with_areas
-from bayes_cpt.responses import MEMORIES, memory_weights
+from bayes_cpt.laws.areas import areas
+from bayes_cpt.laws.features import Design, design, peak_learning_rate, with_areas
+from bayes_cpt.laws.memory_kernels import MEMORIES, memory_weights
+from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.lineage import Phase
 
 PEAK = 2e-3
 STEPS = np.array([0, 1, 2, 7, 40, 150, 600, 1500, 3000])
@@ -55,7 +57,7 @@ BETWEEN = BETWEEN[(BETWEEN >= 2) & (BETWEEN <= 20_000)]
 @pytest.mark.parametrize("memory", [2.0, 999.0, 20_000.0, *BETWEEN])
 def test_annealing_areas_between_memories_of_the_grid(curves: Curves, continued: Design, memory: float):
     nodes = continued.nodes(pd.DataFrame({"run": "continued", "step": STEPS}))
-    exact = areas(lineage(curves, "continued"), STEPS, memory)
+    exact = areas(curves.lineage("continued").segments(), STEPS, memory)
     found = with_areas(continued, {"memory": np.asarray(memory)})
     for name, area in (("annealing_area_pt", exact.annealing_pt), ("annealing_area_cpt", exact.annealing_cpt)):
         error = np.abs(found[name][nodes] - area[:, 0]) / (PEAK * memory)
@@ -65,7 +67,7 @@ def test_annealing_areas_between_memories_of_the_grid(curves: Curves, continued:
 def test_annealing_areas_on_the_grid_are_exact(curves: Curves, continued: Design):
     nodes = continued.nodes(pd.DataFrame({"run": "continued", "step": STEPS}))
     for memory in MEMORIES[[5, 20, 40]]:
-        exact = areas(lineage(curves, "continued"), STEPS, memory).annealing_cpt[:, 0]
+        exact = areas(curves.lineage("continued").segments(), STEPS, memory).annealing_cpt[:, 0]
         found = with_areas(continued, {"memory": np.asarray(memory)})["annealing_area_cpt"][nodes]
         np.testing.assert_allclose(found, exact, rtol=0, atol=1e-10 * PEAK * memory)
 
@@ -171,8 +173,8 @@ def test_features_do_not_depend_on_the_other_points(curves: Curves, continued: D
 
 
 def test_warm_up_is_of_runs_from_scratch_alone(curves: Curves):
-    assert np.argmax(learning_rates(curves, "trunk")) == 99
-    assert [warmup_steps(curves, run) for run in curves.runs.index] == [100, 0, 0]
+    assert np.argmax(curves.learning_rate("trunk")) == 99
+    assert [curves.lineage(run).warmup for run in curves.runs.index] == [100, 0, 0]
 
 
 def test_a_cpt_run_needs_its_replay_ratio(tiny_folder: Path):

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pytensor.gradient import grad
 
-from bayes_cpt.coefficients import SHIFT_SIGN, Reference
 from bayes_cpt.errors import SpecError
-from bayes_cpt.formulas import (
+from bayes_cpt.laws.coefficients import SHIFT_SIGN, Reference
+from bayes_cpt.laws.registry import LAWS, Law, law
+from bayes_cpt.laws.terms import (
     Terms,
     distribution_shift,
     monotone_multiplier_cpt,
@@ -23,7 +24,6 @@ from bayes_cpt.formulas import (
     own_share_multiplier_cpt,
     own_share_multiplier_pt,
 )
-from bayes_cpt.laws import LAWS, Law, law
 
 type FloatArray = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayes_cpt.areas import FloatArray, Phase, Segment, phases_of
-from bayes_cpt.responses import (
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.laws.memory_kernels import (
     DECAY_RATES,
     RESPONSES,
     SLOWER_RATES,
@@ -18,7 +18,8 @@ from bayes_cpt.responses import (
     multi_power_warmup_rows,
     multi_power_weights,
 )
-from bayes_cpt.schedules import cosine, learning_rates, wsd
+from bayes_cpt.runs.lineage import Phase, Segment, phases_of
+from bayes_cpt.runs.schedules import cosine, learning_rates, wsd
 
 PEAK = 2e-3
 SHAPES = {

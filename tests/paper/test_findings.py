@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bayes_cpt.formulas import Terms, distribution_shift
-from bayes_cpt.published import (
+from bayes_cpt.laws.terms import Terms, distribution_shift
+from bayes_cpt.runs.schedules import Schedule, constant, cosine, learning_rates, linear, wsd
+from bayes_cpt.simulation.published import (
     HALF_REPLAY,
     KNOWLEDGE_PILE,
     LARGER_MODELS,
@@ -21,8 +22,7 @@ from bayes_cpt.published import (
     SHIFT_BY_STEP,
     PublishedFit,
 )
-from bayes_cpt.schedules import Schedule, constant, cosine, learning_rates, linear, wsd
-from bayes_cpt.simulate import law_curve
+from bayes_cpt.simulation.simulate import law_curve
 
 type FloatArray = NDArray[np.float64]
 

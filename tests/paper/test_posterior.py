@@ -5,10 +5,9 @@ import pytest
 from conftest import history
 
 import bayes_cpt as bc
-from bayes_cpt.curves import merge
-from bayes_cpt.formulas import distribution_shift
-from bayes_cpt.published import LARGER_MODELS
-from bayes_cpt.simulate import simulate
+from bayes_cpt.laws.terms import distribution_shift
+from bayes_cpt.simulation.published import LARGER_MODELS
+from bayes_cpt.simulation.simulate import simulate
 
 PEAK = 2e-4
 
@@ -20,7 +19,7 @@ def test_the_shift_is_known_and_its_coefficients_are_not():
     decaying = bc.wsd(PEAK, 30_000, 500)
     schedules = {"constant": bc.constant(PEAK, 30_000, 500), "wsd": decaying, "low": bc.wsd(PEAK / 4, 20_000, 500)}
     decayed = history({name: (0.0, schedule) for name, schedule in schedules.items()}, decaying)
-    planned = merge(decayed, history({}, bc.constant(PEAK, 30_000, 500), "pt_constant"))
+    planned = decayed.joined(history({}, bc.constant(PEAK, 30_000, 500), "pt_constant"))
     measured = simulate(planned, "cpt", {"pt": published}, memory=1000.0, noise=0.003, every=500, seed=1)
     fit = bc.fit(measured, "cpt", draws=600, tune=400, seed=1, progress=False)
 

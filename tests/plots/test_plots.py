@@ -11,21 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bayes_cpt.curves import Curves, read_curves, select
 from bayes_cpt.decisions.choose import decide
 from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.errors import DataError
-from bayes_cpt.plots import (
-    MOST_GROUPS,
-    plot_curves,
-    plot_decision,
-    plot_forecast,
-    plot_prior_predictive,
-)
+from bayes_cpt.plots.curves import plot_curves
+from bayes_cpt.plots.decisions import MOST_GROUPS, plot_decision
+from bayes_cpt.plots.forecasts import plot_forecast, plot_prior_predictive
+from bayes_cpt.runs.curve_folder import read_curves
+from bayes_cpt.runs.curves import Curves, select
 
 mpl.use("agg")
 
-MICROCPT = Path(__file__).parents[1] / "data" / "microcpt"
+MICROCPT = Path(__file__).parents[2] / "data" / "microcpt"
 DOMAINS = ["pt", "cpt"]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bayes_cpt import constant, plan, resolve, wsd
-from bayes_cpt.curves import Curves, curves_from_frames, read_curves, select
-from bayes_cpt.identification import beyond_data, curves_summary, not_identified
+from bayes_cpt.runs.coverage import beyond_data, curves_summary, not_identified
+from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
+from bayes_cpt.runs.curves import Curves, select
 
 
 def test_summary_tells_the_loss_potential_of_the_checkpoint(microcpt: Curves):
@@ -35,7 +36,7 @@ def test_the_shipped_curves_are_sound_and_lack_only_one_model_size(microcpt: Cur
 
 
 def test_the_curves_of_four_checkpoints_are_sound():
-    curves = read_curves(Path(__file__).parent.parent / "data" / "checkpoints")
+    curves = read_curves(Path(__file__).parents[2] / "data" / "checkpoints")
     table = curves_summary(curves).query("phase == 'cpt'")
     ratios = table.groupby(table["loss_potential"].round(6))["replay"].apply(list)
     assert ratios.to_dict() == {potential: [0, 0.5, 1] for potential in (0, 0.1, 0.5, 1)}

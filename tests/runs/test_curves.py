@@ -8,20 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayes_cpt.curves import (
-    Curves,
-    ancestors,
-    curves_from_frames,
-    digest,
-    end_step,
-    learning_rates,
-    lineage,
-    merge,
-    read_curves,
-    select,
-    write_curves,
-)
 from bayes_cpt.errors import DataError
+from bayes_cpt.runs.curve_folder import curves_from_frames, digest, read_curves, write_curves
+from bayes_cpt.runs.curves import Curves, select
 
 
 def assert_same(first: Curves, second: Curves) -> None:
@@ -120,7 +109,7 @@ def test_optional_columns_may_be_absent_and_a_cpt_run_may_have_no_parent(tiny: C
     runs = tiny.runs.drop(columns=["model_size", "seed"]).loc[["cpt_r00"]].assign(parent=None, parent_step=None)
     curves = curves_from_frames(runs, tiny.lr.query("run == 'cpt_r00'"), None)
     assert curves.runs["model_size"].isna().all()
-    assert [segment.phase for segment in lineage(curves, "cpt_r00")] == ["cpt"]
+    assert [segment.phase for segment in curves.lineage("cpt_r00").segments()] == ["cpt"]
 
 
 @settings(max_examples=20, deadline=None)
@@ -147,36 +136,36 @@ def test_digest_changes_with_any_value(tiny: Curves, table: str, column: str, va
 
 
 def test_learning_rates_are_linear_between_the_listed_steps(tiny: Curves):
-    rates = learning_rates(tiny, "cpt_r00")
+    rates = tiny.learning_rate("cpt_r00")
     assert rates.shape == (50,)
     np.testing.assert_allclose(rates[[0, 1, 9, 29, 49]], [1e-4, 2e-4, 1e-3, 5e-4, 0], atol=1e-18)
-    assert end_step(tiny, "cpt_r00") == 50
+    assert tiny.end_step("cpt_r00") == 50
 
 
 def test_learning_rates_do_not_depend_on_the_order_of_rows(tiny: Curves):
     backwards = Curves(tiny.runs, tiny.lr.iloc[::-1], tiny.losses)
-    np.testing.assert_array_equal(learning_rates(backwards, "cpt_r00"), learning_rates(tiny, "cpt_r00"))
+    np.testing.assert_array_equal(backwards.learning_rate("cpt_r00"), tiny.learning_rate("cpt_r00"))
 
 
 def test_a_lineage_is_cut_at_its_branch_steps(tiny: Curves):
-    assert ancestors(tiny, "cpt_r50") == ["pt_const", "pt_decay"]
-    assert ancestors(tiny, "pt_const") == []
-    segments = lineage(tiny, "cpt_r50")
+    assert tiny.lineage("cpt_r50").ancestors == ("pt_const", "pt_decay")
+    assert tiny.lineage("pt_const").ancestors == ()
+    segments = tiny.lineage("cpt_r50").segments()
     assert [segment.phase for segment in segments] == ["pt", "pt", "cpt"]
     assert [segment.learning_rate.size for segment in segments] == [80, 20, 50]
-    np.testing.assert_array_equal(segments[-1].learning_rate, learning_rates(tiny, "cpt_r50"))
+    np.testing.assert_array_equal(segments[-1].learning_rate, tiny.learning_rate("cpt_r50"))
 
 
 def test_a_branch_at_step_0_has_nothing_of_its_parent(tiny: Curves):
     runs = tiny.runs.copy()
     runs.loc["cpt_r50", "parent_step"] = 0
-    segments = lineage(curves_from_frames(runs, tiny.lr, tiny.losses), "cpt_r50")
+    segments = curves_from_frames(runs, tiny.lr, tiny.losses).lineage("cpt_r50").segments()
     assert [segment.learning_rate.size for segment in segments] == [80, 50]
 
 
 def test_an_unknown_run_is_refused_with_a_hint(tiny: Curves):
     with pytest.raises(DataError, match=r"no run 'cpt_r5' \(did you mean 'cpt_r50'\?\)"):
-        learning_rates(tiny, "cpt_r5")
+        tiny.learning_rate("cpt_r5")
 
 
 def test_select_keeps_parents_and_the_wanted_domains(tiny: Curves):
@@ -184,7 +173,9 @@ def test_select_keeps_parents_and_the_wanted_domains(tiny: Curves):
     assert list(kept.runs.index) == ["pt_const", "pt_decay", "cpt_r50"]
     assert set(kept.lr["run"]) == set(kept.losses["run"]) == set(kept.runs.index)
     assert set(kept.losses["domain"]) == {"cpt"}
-    np.testing.assert_array_equal(lineage(kept, "cpt_r50")[0].learning_rate, lineage(tiny, "cpt_r50")[0].learning_rate)
+    np.testing.assert_array_equal(
+        kept.lineage("cpt_r50").segments()[0].learning_rate, tiny.lineage("cpt_r50").segments()[0].learning_rate
+    )
 
 
 def test_select_without_conditions_keeps_all(tiny: Curves):
@@ -220,17 +211,17 @@ def test_a_plan_goes_on_from_known_runs_once_merged(tiny: Curves):
     planned = curves_from_frames(runs, lr, known=tiny)
     assert planned.losses.empty
     with pytest.raises(DataError, match="no run 'cpt_r50'"):
-        lineage(planned, "next")
-    both = merge(tiny, planned)
-    assert [segment.learning_rate.size for segment in lineage(both, "next")] == [80, 20, 10, 3]
+        planned.lineage("next").segments()
+    both = tiny.joined(planned)
+    assert [segment.learning_rate.size for segment in both.lineage("next").segments()] == [80, 20, 10, 3]
     assert both.runs.dtypes.to_dict() == tiny.runs.dtypes.to_dict()
     pd.testing.assert_frame_equal(both.losses, tiny.losses)
 
 
 def test_merge_refuses_a_name_twice_and_a_parent_in_neither(tiny: Curves):
     with pytest.raises(DataError, match="pt_const, pt_decay"):
-        merge(tiny, tiny)
+        tiny.joined(tiny)
     child = Curves(tiny.runs.loc[["cpt_r00"]], tiny.lr.query("run == 'cpt_r00'"), tiny.losses.head(0))
     other = Curves(*(frame.head(0) for frame in (tiny.runs, tiny.lr, tiny.losses)))
     with pytest.raises(DataError, match="no run 'pt_decay'"):
-        merge(other, child)
+        other.joined(child)

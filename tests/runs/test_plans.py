@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayes_cpt import schedules
-from bayes_cpt.curves import Curves, curves_from_frames, learning_rates, lineage, read_curves
 from bayes_cpt.errors import CurvesError
-from bayes_cpt.plans import LEARNING_RATE_TOLERANCE, family, plan, read_plan, resolve
-from bayes_cpt.schedules import Schedule
+from bayes_cpt.runs import schedules
+from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.plans import LEARNING_RATE_TOLERANCE, family, plan, read_plan, resolve
+from bayes_cpt.runs.schedules import Schedule
 
 SHORT = schedules.wsd(peak=1e-3, steps=10, warmup=2)
 
@@ -63,7 +64,7 @@ def test_a_grid_is_the_product_of_its_lists(tiny: Curves):
     assert (row["phase"], row["parent"], row["parent_step"], row["replay"]) == ("cpt", "pt_decay", 20, 0.25)
     assert planned.losses.empty
     np.testing.assert_allclose(
-        learning_rates(planned, "pt_decay_r025_peak0.002_steps20"),
+        planned.learning_rate("pt_decay_r025_peak0.002_steps20"),
         schedules.learning_rates(schedules.wsd(peak=2e-3, steps=20, warmup=2)),
         atol=1e-18,
     )
@@ -103,7 +104,7 @@ def test_a_plan_goes_on_at_the_last_step_of_its_parent_unless_told(tiny: Curves)
 
 def test_no_parent_is_an_open_checkpoint(tiny: Curves):
     planned = resolve(plan("", 0.5, schedule=SHORT), tiny)
-    assert [segment.phase for segment in lineage(family(planned, tiny), "cpt_r050")] == ["cpt"]
+    assert [segment.phase for segment in family(planned, tiny).lineage("cpt_r050").segments()] == ["cpt"]
 
 
 @st.composite
@@ -120,7 +121,7 @@ def shapes(draw: st.DrawFn) -> Schedule:
 def test_the_steps_listed_carry_the_whole_schedule(shape: Schedule):
     planned = resolve(plan("", 0.0, schedule=shape), _nothing())
     exact = schedules.learning_rates(shape)
-    assert np.abs(learning_rates(planned, "cpt_r000") - exact).max() <= LEARNING_RATE_TOLERANCE * exact.max()
+    assert np.abs(planned.learning_rate("cpt_r000") - exact).max() <= LEARNING_RATE_TOLERANCE * exact.max()
 
 
 def test_straight_stretches_are_listed_by_their_ends(tiny: Curves):
@@ -154,7 +155,7 @@ def _nothing() -> Curves:
         ({"parent": None}, "parent must be the name of a run, or '' for none, not None"),
         ({"parent": "", "parent_step": 5}, "parent must be given"),
         ({"parent_step": 2.5}, "parent_step must be an integer of at least 0, not 2.5"),
-        ({"schedule": 1e-3}, "schedule must be made by bayes_cpt.schedules, not 0.001"),
+        ({"schedule": 1e-3}, "schedule must be made by bayes_cpt.runs.schedules, not 0.001"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(tiny: Curves, arguments: dict[str, Any], words: str):
@@ -189,7 +190,7 @@ def test_a_schedule_file_is_sought_beside_the_toml_file(tmp_path: Path, tiny: Cu
     (tmp_path / "plans" / "grid.toml").write_text('parent="pt_decay"\nreplay=0\n[schedule]\nkind="own.csv"\n')
     monkeypatch.chdir(tmp_path)
     planned = resolve(read_plan(Path("plans/grid.toml")), tiny)
-    np.testing.assert_allclose(learning_rates(planned, "pt_decay_r000"), np.linspace(0.1, 0.3, 7))
+    np.testing.assert_allclose(planned.learning_rate("pt_decay_r000"), np.linspace(0.1, 0.3, 7))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_a_folder_may_plan_runs_on_planned_runs(tmp_path: Path, tiny: Curves):
     folder = write(tmp_path / "plan", runs, "first,1,0.1\nfirst,8,0.1\nsecond,1,0.1\nsecond,3,0.0\n")
     planned = resolve(read_plan(folder), tiny)
     assert planned.runs["parent_step"].tolist() == [20, 8]
-    assert [part.learning_rate.size for part in lineage(family(planned, tiny), "second")] == [80, 20, 8, 3]
+    assert [part.learning_rate.size for part in family(planned, tiny).lineage("second").segments()] == [80, 20, 8, 3]
 
 
 def test_a_folder_of_data_serves_as_a_plan_without_its_losses(tiny_folder: Path, tiny: Curves):
@@ -262,9 +263,9 @@ def test_a_run_in_progress_goes_on(tmp_path: Path, tiny: Curves):
     folder = write(tmp_path / "plan", "cpt_r00,cpt,pt_decay,20,0.0\n", f"{RECORDED}cpt_r00,90,0.0005\n")
     planned = resolve(read_plan(folder), tiny)
     both = family(planned, tiny)
-    rates = lineage(both, "cpt_r00")[-1].learning_rate
+    rates = both.lineage("cpt_r00").segments()[-1].learning_rate
     assert rates.size == 90
-    np.testing.assert_array_equal(rates[:50], learning_rates(tiny, "cpt_r00"))
+    np.testing.assert_array_equal(rates[:50], tiny.learning_rate("cpt_r00"))
     assert sorted(both.runs.index) == sorted(tiny.runs.index)
 
 
@@ -273,15 +274,15 @@ def test_descendants_of_a_run_in_progress_keep_their_lineage(tmp_path: Path, tin
     folder = write(tmp_path / "plan", "pt_const,pt,,,\nnew,cpt,pt_decay,,0.3\n", lr)
     both = family(resolve(read_plan(folder), tiny), tiny)
     for run in ("pt_decay", "cpt_r50"):
-        for old, new in zip(lineage(tiny, run), lineage(both, run), strict=True):
+        for old, new in zip(tiny.lineage(run).segments(), both.lineage(run).segments(), strict=True):
             np.testing.assert_array_equal(old.learning_rate, new.learning_rate)
-    assert [part.learning_rate.size for part in lineage(both, "new")] == [80, 20, 1]
+    assert [part.learning_rate.size for part in both.lineage("new").segments()] == [80, 20, 1]
 
 
 def test_an_lr_written_with_seven_digits_is_the_recorded_one(tmp_path: Path, tiny: Curves):
-    rates = "".join(f"cpt_r00,{step},{rate:.7g}\n" for step, rate in enumerate(learning_rates(tiny, "cpt_r00"), 1))
+    rates = "".join(f"cpt_r00,{step},{rate:.7g}\n" for step, rate in enumerate(tiny.learning_rate("cpt_r00"), 1))
     folder = write(tmp_path / "plan", "cpt_r00,cpt,pt_decay,20,0.0\n", f"{rates}cpt_r00,60,0.0\n")
-    assert learning_rates(resolve(read_plan(folder), tiny), "cpt_r00").size == 60
+    assert resolve(read_plan(folder), tiny).learning_rate("cpt_r00").size == 60
 
 
 @pytest.mark.parametrize(

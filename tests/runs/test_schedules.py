@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayes_cpt import schedules
 from bayes_cpt.errors import ScheduleError
-from bayes_cpt.schedules import SCHEDULES, Schedule, expand, learning_rates
+from bayes_cpt.runs import schedules
+from bayes_cpt.runs.schedules import SCHEDULES, Schedule, expand, learning_rates
 
-MICROCPT = Path(__file__).parents[1] / "data" / "microcpt" / "lr.csv"
+MICROCPT = Path(__file__).parents[2] / "data" / "microcpt" / "lr.csv"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayes_cpt.curves import curves_from_frames, read_curves
 from bayes_cpt.errors import CurvesError
+from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 
 type Break = Callable[[Path], object]
 

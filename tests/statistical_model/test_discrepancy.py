@@ -10,8 +10,12 @@ from conftest import scheduled
 from pytensor.compile.maker import function
 from pytensor.gradient import grad
 
-from bayes_cpt.curves import curves_from_frames, read_curves
-from bayes_cpt.discrepancy import (
+from bayes_cpt.laws.features import Design, design, with_areas
+from bayes_cpt.laws.registry import law
+from bayes_cpt.laws.terms import Terms
+from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
+from bayes_cpt.runs.schedules import constant, wsd
+from bayes_cpt.statistical_model.discrepancy import (
     COMPONENTS,
     SMOOTH_LENGTH,
     SMOOTH_MODES,
@@ -23,12 +27,8 @@ from bayes_cpt.discrepancy import (
     root_runs,
     smooth_modes,
 )
-from bayes_cpt.features import Design, design, with_areas
-from bayes_cpt.formulas import Terms
-from bayes_cpt.gaussian import marginal_log_likelihood
-from bayes_cpt.laws import law
-from bayes_cpt.likelihood import effects_given_losses
-from bayes_cpt.schedules import constant, wsd
+from bayes_cpt.statistical_model.likelihood import effects_given_losses
+from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihood
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bayes_cpt.discrepancy import COMPONENTS
+from bayes_cpt._support.shipped import shipped
 from bayes_cpt.errors import SpecError
-from bayes_cpt.laws import LAWS
-from bayes_cpt.shipped import shipped
-from bayes_cpt.specs import (
+from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.statistical_model.discrepancy import COMPONENTS
+from bayes_cpt.statistical_model.model_files import (
     DEFAULT_MODEL,
     FAMILIES,
     FORWARD_POWER,

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from bayes_cpt.curves import Curves, curves_from_frames, select
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws import law
-from bayes_cpt.observations import check_runs
+from bayes_cpt.laws.registry import law
+from bayes_cpt.runs.curve_folder import curves_from_frames
+from bayes_cpt.runs.curves import Curves, select
+from bayes_cpt.statistical_model.observations import check_runs
 
 LARGER = "model_size == 332448"
 

@@ -17,10 +17,14 @@ from scipy.stats import multivariate_normal
 import bayes_cpt as bc
 from bayes_cpt import cli
 from bayes_cpt.errors import BayesCptError, DataError, SpecError
-from bayes_cpt.inference import Prepared, fit_prepared, prepare
-from bayes_cpt.model import build, measured_nodes
-from bayes_cpt.observations import observe
-from bayes_cpt.out_of_domain import (
+from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import REFIT, SamplerSettings
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.simulation.published import KNOWLEDGE_PILE
+from bayes_cpt.simulation.simulate import simulate
+from bayes_cpt.statistical_model.model_files import parse_spec, read_spec
+from bayes_cpt.statistical_model.observations import observe
+from bayes_cpt.statistical_model.out_of_domain import (
     PARAMETERS,
     REQUIRED,
     Changes,
@@ -31,9 +35,7 @@ from bayes_cpt.out_of_domain import (
     start_of,
     variance,
 )
-from bayes_cpt.published import KNOWLEDGE_PILE
-from bayes_cpt.simulate import simulate
-from bayes_cpt.specs import parse_spec, read_spec
+from bayes_cpt.statistical_model.pymc_model import build, measured_nodes
 
 TRUE = {"k_pt": 0.6, "k_cpt": 0.5}
 NOISE = 0.003
@@ -99,7 +101,7 @@ def prepared(known: bc.Curves) -> Prepared:
 @pytest.fixture(scope="module")
 def fitted(prepared: Prepared) -> bc.Fit:
     """Return one small fit that the tests here share: they must not change it."""
-    return fit_prepared(prepared, draws=150, tune=150, seed=1, progress=False)
+    return fit_prepared(prepared, SamplerSettings(draws=150, tune=150, chains=2, progress=False))
 
 
 @pytest.fixture(scope="module")
@@ -403,6 +405,6 @@ def test_a_fault_in_their_priors_is_told(old: str, new: str, words: list[str]):
 @pytest.mark.slow
 def test_a_refit_without_a_run_leaves_its_out_of_domain_losses_out_too(prepared: Prepared, known: bc.Curves):
     assert measured_nodes(prepared.observations)["measured_doc"].sum() == 30 + 20
-    refit = fit_prepared(prepared, {"low": 0}, draws=50, tune=50, progress=False)
+    refit = fit_prepared(prepared, replace(REFIT, draws=50, tune=50), Holdout("low", {"low": 0}))
     assert set(refit.tree["constant_data"]["run_doc"].to_numpy()) == {"cpt"}
     assert np.isfinite(bc.forecast(refit, known, steps={"low": [0, 2000]})["loss"]).all()

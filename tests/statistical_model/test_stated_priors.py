@@ -9,10 +9,17 @@ from conftest import history
 
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError, SpecError
-from bayes_cpt.knowledge import Annealed, Pretrained, parse_annealed, parse_pretrained, parse_prior, stated
-from bayes_cpt.published import KNOWLEDGE_PILE
-from bayes_cpt.schedules import Schedule
-from bayes_cpt.simulate import simulate
+from bayes_cpt.runs.schedules import Schedule
+from bayes_cpt.simulation.published import KNOWLEDGE_PILE
+from bayes_cpt.simulation.simulate import simulate
+from bayes_cpt.statistical_model.stated_priors import (
+    Annealed,
+    Pretrained,
+    parse_annealed,
+    parse_pretrained,
+    parse_prior,
+    stated,
+)
 
 REWARMED = bc.wsd(peak=2e-3, steps=3000, warmup=100)
 LOW = bc.linear(peak=1e-3, steps=1500, warmup=100)
@@ -226,7 +233,7 @@ def potential(fit: bc.Fit) -> np.ndarray:
     return np.quantile(fit.posterior["loss_potential"], [0.05, 0.5, 0.95])
 
 
-def small_fit(curves: bc.Curves, model: "str | bc.Spec" = "open-cpt") -> bc.Fit:
+def small_fit(curves: bc.Curves, model: "str | bc.ModelSpec" = "open-cpt") -> bc.Fit:
     return bc.fit(curves, model, draws=100, tune=150, seed=1, progress=False)
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bayes_cpt.areas import FloatArray
-from bayes_cpt.sampling import Density, Whitening, principal_axes, whitening_scale
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.inference.sampling import Density, Whitening, principal_axes, whitening_scale
 
 type Densities = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From vectors (members, size) to log densities (members,) and their gradients (members, size)."""

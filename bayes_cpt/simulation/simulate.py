@@ -6,13 +6,15 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from bayes_cpt import schedules
-from bayes_cpt.areas import Segment, areas, phases_of
-from bayes_cpt.curves import Curves, curves_from_frames, end_step, learning_rates
-from bayes_cpt.features import design, peak_learning_rate, with_areas
-from bayes_cpt.formulas import Terms
-from bayes_cpt.laws import Law, law
-from bayes_cpt.schedules import Schedule, constant, cosine, linear, wsd
+from bayes_cpt.laws.areas import areas
+from bayes_cpt.laws.features import design, peak_learning_rate, with_areas
+from bayes_cpt.laws.registry import Law, law
+from bayes_cpt.laws.terms import Terms
+from bayes_cpt.runs import schedules
+from bayes_cpt.runs.curve_folder import curves_from_frames
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.lineage import Segment, phases_of
+from bayes_cpt.runs.schedules import Schedule, constant, cosine, linear, wsd
 
 PEAK, WARMUP, PT_STEPS, CPT_STEPS = 2e-3, 100, 6000, 3000
 LOSS = 3.0
@@ -101,7 +103,7 @@ def simulate(
         Further parameters of the response to a drop of the LR, where the law has any.
     """
     random = np.random.default_rng(seed)
-    peak = max(learning_rates(planned, run).max() for run in planned.runs.index)
+    peak = max(planned.learning_rate(run).max() for run in planned.runs.index)
     points = pd.concat([_points(planned, str(run), every) for run in planned.runs.index], ignore_index=True)
     static = design(planned, points, peak, law(name).response)
     shape = {name: np.asarray(value) for name, value in {"memory": memory, **response}.items()}
@@ -118,7 +120,7 @@ def simulate(
 
 
 def _points(planned: Curves, run: str, every: int) -> pd.DataFrame:
-    steps = np.arange(0, end_step(planned, run) + 1, every)
+    steps = np.arange(0, planned.end_step(run) + 1, every)
     return pd.DataFrame({"run": run, "step": steps if planned.runs.loc[run, "phase"] == "cpt" else steps[1:]})
 
 

@@ -5,10 +5,10 @@ import pytest
 from conftest import scheduled
 
 import bayes_cpt as bc
-from bayes_cpt.laws import LAWS
-from bayes_cpt.published import KNOWLEDGE_PILE
-from bayes_cpt.responses import EXPONENTIAL
-from bayes_cpt.simulate import law_curve, simulate
+from bayes_cpt.laws.memory_kernels import EXPONENTIAL
+from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.simulation.published import KNOWLEDGE_PILE
+from bayes_cpt.simulation.simulate import law_curve, simulate
 
 SPEED = {"replay_slowing": 1.5, "rate_exponent": 0.3, "a1": 0.1}
 OWN_SHARE = {"replay_scale": 0.05, "replay_exponent": 0.5, **SPEED}

@@ -1,0 +1,1 @@
+"""What every wing may use: array types, files written whole, shipped files, registries."""

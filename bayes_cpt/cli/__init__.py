@@ -1,0 +1,1 @@
+"""The command line: each command reads files, calls the public API and writes files whole."""

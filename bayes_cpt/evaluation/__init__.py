@@ -1,0 +1,1 @@
+"""How good forecasts of left-out runs are: scores, backtests, comparison of models."""

@@ -1,0 +1,1 @@
+"""From a model and curves to posterior draws: density, sampler, diagnostics, fits and fit files."""

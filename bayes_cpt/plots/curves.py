@@ -1,0 +1,61 @@
+"""Figures of measured curves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bayes_cpt.errors import DataError
+from bayes_cpt.plots.style import GREY, colour_by, domain_order, grid, learning_rate_axis, legend_entries, put_legend
+from bayes_cpt.runs.curves import Curves
+
+PHASES = {"pt": "Pre-training", "cpt": "Continual pre-training"}
+
+
+def plot_curves(curves: Curves) -> Figure:
+    """Draw losses by domain, one row each, and the learning rate (LR) below; PT and CPT in columns of their own.
+
+    CPT runs have the colour of their replay ratio and count steps from their start; PT runs are grey, and a branch
+    goes on from the step at which it leaves its parent.
+
+    Raises
+    ------
+    DataError
+        If there is no run.
+    """
+    phases = [phase for phase in PHASES if (curves.runs["phase"] == phase).any()]
+    if not phases:
+        raise DataError("There is no run to draw.")
+    domains = domain_order(curves.losses["domain"].unique())
+    figure, axes = grid(len(domains) + 1, len(phases), 5.0, 2.0, sharex="col")
+    entries: dict[str, Any] = {}
+    for phase, column in zip(phases, axes.T, strict=True):
+        _curves_of_phase(curves, phase, domains, column)
+        entries |= legend_entries(column[-1])
+    put_legend(figure, entries)
+    return figure
+
+
+def _curves_of_phase(curves: Curves, phase: str, domains: Sequence[str], column: Sequence[Axes]) -> None:
+    runs = curves.runs[curves.runs["phase"] == phase]
+    colours = colour_by(sorted(runs["replay"].dropna().unique()))
+    for run, replay in runs["replay"].sort_values().items():
+        start = (
+            sum(curves.runs["parent_step"][[*curves.lineage(str(run)).ancestors, run]].dropna()) if phase == "pt" else 0
+        )
+        style = {
+            "color": colours.get(replay, GREY),
+            "label": "PT" if phase == "pt" else f"replay {replay:g}",
+            "linewidth": 1.0,
+            "alpha": 0.85,
+        }
+        losses, lr = (table[table["run"] == run].sort_values("step") for table in (curves.losses, curves.lr))
+        for domain, axes in zip(domains, column, strict=False):
+            measured = losses[losses["domain"] == domain]
+            axes.plot(start + measured["step"], measured["loss"], **style)
+        column[-1].plot(start + lr["step"], lr["lr"], **style)
+    column[0].set_title(PHASES[phase])
+    for domain, axes in zip(domains, column, strict=False):
+        axes.set_ylabel(f"loss on {domain}\n(nats)")
+    learning_rate_axis(column[-1], f"{phase.upper()} step")

@@ -1,0 +1,1 @@
+"""Curves of known coefficients: those published, and losses simulated from any."""

@@ -1,0 +1,1 @@
+"""The probabilistic model: model files and priors, discrepancy, noise, likelihood, the PyMC model."""
