@@ -41,6 +41,10 @@ class FitFileError(BayesCptError):
     """A fit file that cannot be read, or that lacks what the question needs."""
 
 
+class SamplingError(BayesCptError):
+    """A sampler that did not give the draws it was asked for."""
+
+
 def hint(name: str, options: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` where an option is close to ``name``, else an empty string."""
     close = get_close_matches(name, list(options), n=1)

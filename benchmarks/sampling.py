@@ -19,7 +19,8 @@ import pandas as pd
 import pymc as pm
 import xarray as xr
 
-from bayes_cpt.inference.sampling import compile_density, sample_posterior
+from bayes_cpt.inference.density import density_of
+from bayes_cpt.inference.sampling import sample_posterior
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.laws.features import with_areas
 from bayes_cpt.laws.registry import law
@@ -108,8 +109,8 @@ def timed_textbook(observations: Observations) -> float:
 def timed(name: str, text: str, observations: Observations) -> float:
     """Sample a model file's text with bayes_cpt."""
     model = build(parse_spec(name, text), observations)
-    density = compile_density(model)
-    density.evaluate(density.start.data)
+    density = density_of(model)
+    density.evaluate(density.start)
     start = time.perf_counter()
     tree = sample_posterior(model, density, SamplerSettings(draws=1000, tune=300, chains=2, progress=False))
     return report(name, tree, time.perf_counter() - start)

@@ -4,95 +4,19 @@ For simulation-based calibration, which wants a thousand posteriors but few draw
 of the time goes into the calls. Arrays have the posteriors first: (members, ...).
 """
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.inference.sampling import Density, Whitening, principal_axes, whitening_scale
+from bayes_cpt.inference.density import Densities
+from bayes_cpt.inference.mode import Whitening
 
-type Densities = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-"""From vectors (members, size) to log densities (members,) and their gradients (members, size)."""
-
-CLIMBS = 20
-"""Newton steps towards the modes."""
-DAMPING = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
-"""Added to the curvature in a Newton step; of the steps, the one that climbs highest is taken."""
-LONGEST = 0.5
-"""Longest Newton step in any coordinate: most are logarithms."""
-STRIDES = 4
-"""Times that a step is doubled if that climbs on: valleys are bent, and far from straight steps."""
-DIFFERENCE = 1e-5
-"""Step of the differences of gradients."""
 LEAPFROGS = 8
 """Steps of a trajectory."""
 STEP_SIZES = (0.05, 0.6)
 """Of the trajectories in whitened coordinates, log-uniform: short ones for bends, long ones to move."""
-
-
-def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
-    """Return the densities that differ in some of the data.
-
-    Parameters
-    ----------
-    density
-        The compiled density.
-    data
-        By name, (members, ...); the rest is the same for all.
-    """
-    own = tuple(0 if name in data else None for name in density.data)
-    together = _together(density.compiled, own)
-    arguments = [data.get(name, values) for name, values in density.data.items()]
-
-    def evaluate(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        value, gradient = (np.asarray(found, dtype=np.float64) for found in together(x, *arguments))
-        finite = np.isfinite(value) & np.isfinite(gradient).all(axis=-1)
-        return np.where(finite, value, -np.inf), np.where(finite[:, None], gradient, 0.0)
-
-    return evaluate
-
-
-@lru_cache(maxsize=1)
-def _together(compiled: Callable[..., tuple[Any, Any]], own: tuple[int | None, ...]) -> Callable[..., tuple[Any, Any]]:
-    """Return a density of many vectors; kept, so that more members of one model do not compile it again."""
-    return jax.jit(jax.vmap(compiled, in_axes=(0, *own)))
-
-
-def climb(densities: Densities, start: FloatArray) -> Whitening:
-    """Climb towards the modes from a start (members, size); return where that led, and the curvature there."""
-    centre = start
-    for _ in range(CLIMBS):
-        value, gradient = densities(centre)
-        unit, curvature, axes = principal_axes(_precision(densities, centre))
-        slope = (np.swapaxes(axes, 1, 2) @ (unit * gradient)[..., None])[..., 0]
-        base = centre
-        for damping in DAMPING:
-            step = unit * (axes @ (slope / (np.abs(curvature) + damping))[..., None])[..., 0]
-            shortened = step / np.maximum(np.abs(step).max(axis=1, keepdims=True) / LONGEST, 1)
-            centre, value = higher(densities, (centre, value), base + shortened)
-        for _ in range(STRIDES):
-            centre, value = higher(densities, (centre, value), 2 * centre - base)
-    return Whitening(centre, whitening_scale(_precision(densities, centre)))
-
-
-def higher(
-    densities: Densities, found: tuple[FloatArray, FloatArray], candidate: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return, for each member, the more probable of what was found (place, value) and a candidate."""
-    place, best = found
-    value = densities(candidate)[0]
-    return np.where((value > best)[:, None], candidate, place), np.maximum(value, best)
-
-
-def _precision(densities: Densities, x: FloatArray) -> FloatArray:
-    """Return the negative second derivatives (members, size, size)."""
-    moves = DIFFERENCE * np.eye(x.shape[1])
-    here = densities(x)[1]
-    matrix = np.stack([(here - densities(x + move)[1]) / DIFFERENCE for move in moves], axis=1)
-    return (matrix + np.swapaxes(matrix, 1, 2)) / 2
 
 
 class Chains(NamedTuple):

@@ -21,9 +21,11 @@ import pandas as pd
 import pymc as pm
 
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.calibration.batched_hmc import Densities, chains_through, climb, higher, side_by_side
+from bayes_cpt.calibration.batched_hmc import chains_through
 from bayes_cpt.calibration.uniformity import band, holm, uniformity
+from bayes_cpt.inference.density import Densities, side_by_side
 from bayes_cpt.inference.fit import Prepared
+from bayes_cpt.inference.mode import climb, higher
 from bayes_cpt.statistical_model.discrepancy import effect_labels
 from bayes_cpt.statistical_model.likelihood import discrepancy, evaluate
 from bayes_cpt.statistical_model.pymc_model import domain_models
@@ -153,7 +155,7 @@ def calibrate(
     losses = (simulator or simulated_losses)(prepared, truths.parameters, random)
     densities = side_by_side(prepared.density, {f"observed_{domain}": values for domain, values in losses.items()})
     # found from the data alone: chains that knew the truth would not be reversible
-    whitening = climb(densities, _starts(prepared, densities, simulations, seed + 1))
+    _values, whitening = climb(densities, _starts(prepared, densities, simulations, seed + 1))
     chains = chains_through(
         densities, whitening, truths.unconstrained, draws=draws, every=every, random=random, done=done
     )
@@ -169,7 +171,7 @@ def calibrate(
 
 def _starts(prepared: Prepared, densities: Densities, members: int, seed: int) -> FloatArray:
     """Return, for each member, the likeliest of some draws from the prior."""
-    start = np.tile(prepared.density.start.data, (members, 1))
+    start = np.tile(prepared.density.start, (members, 1))
     found = start, densities(start)[0]
     for draw in prior_draws(prepared, STARTS, seed).unconstrained:
         found = higher(densities, found, np.tile(draw, (members, 1)))
@@ -206,7 +208,7 @@ class Truths(NamedTuple):
 
 def prior_draws(prepared: Prepared, count: int, seed: int) -> Truths:
     """Draw parameters from the prior of a model."""
-    model, order = prepared.pymc_model, [info[0] for info in prepared.density.start.point_map_info or ()]
+    model, order = prepared.pymc_model, list(prepared.density.places)
     free = sorted(model.free_RVs, key=lambda variable: order.index(model.rvs_to_values[variable].name))
     # entries of the vector grow with the parameters, so ranks among the one are ranks among the other
     transforms = [model.rvs_to_transforms[variable] for variable in free]

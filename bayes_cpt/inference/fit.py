@@ -13,9 +13,10 @@ import pymc as pm
 import xarray as xr
 
 from bayes_cpt._support.typing import IntArray
+from bayes_cpt.inference.density import Density, density_of
 from bayes_cpt.inference.diagnostics import diagnose, summarise
 from bayes_cpt.inference.reparameterisation import bend_of
-from bayes_cpt.inference.sampling import Density, compile_density, sample_posterior
+from bayes_cpt.inference.sampling import sample_posterior
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
@@ -148,7 +149,7 @@ def prepare(
     observations = observe(curves, spec.law, domains)
     pymc_model = build(spec, observations)
     chosen = select(curves, domains=observations.every_domain)
-    return Prepared(spec, chosen, observations, pymc_model, compile_density(pymc_model))
+    return Prepared(spec, chosen, observations, pymc_model, density_of(pymc_model))
 
 
 def fit_prepared(
@@ -168,11 +169,9 @@ def fit_prepared(
         What is not fitted.
     """
     observations = without(prepared.observations, left_out)
-    density = prepared.density._replace(
-        data={**prepared.density.data, **measured_nodes(observations)},
-        bend=bend_of(prepared.density.start, observations.domains, _ratios(prepared.curves, left_out)),
-    )
-    tree = sample_posterior(prepared.pymc_model, density, settings)
+    density = prepared.density._replace(data={**prepared.density.data, **measured_nodes(observations)})
+    bend = bend_of(density.places, observations.domains, _ratios(prepared.curves, left_out))
+    tree = sample_posterior(prepared.pymc_model, density, settings, bend)
     converged, verdict = diagnose(tree)
     tree.attrs = {
         "seed": settings.seed,

@@ -1,69 +1,71 @@
-"""Coordinates in which the own-share form of replay is straight, where one ratio between 0 and 1 tells of it.
+"""Straight coordinates of the own-share form of replay, where a single ratio between 0 and 1 informs it.
 
-That ratio tells one number: what is left of the shift there. Scale and exponent trade off along a bend that leaves it
-as it is, in which a sampler gets stuck (replay 0, 50 and 100 %: 100 effective draws of 1,600, and divergences). So NUTS
-moves in that number and the exponent; the posterior is the same. Two such ratios tell both parameters, and then these
-coordinates would bend more than the parameters do.
+That ratio identifies one number: what is left of the shift there. Scale and exponent trade off along a bend that leaves
+it as it is, in which a sampler gets stuck (replay 0, 50 and 100 %: 100 effective draws of 1,600, and divergences). So
+the sampler moves in that number and the exponent; the posterior is the same. Two such ratios identify both parameters,
+and then these coordinates would bend more than the parameters do.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pymc.blocking import RaveledVars
 
 from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.inference.density import Function
 from bayes_cpt.laws.terms import SHARES
-
-# as PyTensor does where it compiles by JAX: a bend of single precision would not go with gradients of double
-jax.config.update("jax_enable_x64", True)
 
 SCALE, EXPONENT = "replay_scale_log__", "replay_exponent_log__"
 """The form's parameters in the unconstrained vector: logs."""
 WIDEST = (-20.0, 8.0)
-"""Between which the log of the scale is sought."""
+"""Range in which the log of the scale is sought."""
 HALVINGS = 50
 
 
 class Bend(NamedTuple):
-    """Where the form's parameters stand in the unconstrained vector, and the own share that tells of them.
+    """Where the form's parameters stand in the unconstrained vector, and the own share that informs them.
 
     Parameters
     ----------
     scale, exponent
-        (domains,)
+        (domains,) Places.
     share
         (domains,) The share of a domain's own data at the ratio.
     """
 
-    scale: IntArray
-    exponent: IntArray
-    share: FloatArray
+    scale: tuple[int, ...]
+    exponent: tuple[int, ...]
+    share: tuple[float, ...]
 
 
-def bend_of(start: RaveledVars, domains: Sequence[str], ratios: Collection[float]) -> Bend | None:
+def bend_of(places: Mapping[str, IntArray], domains: Sequence[str], ratios: Collection[float]) -> Bend | None:
     """Return the bend of a model fitted to these replay ratios; None where there is none to straighten.
 
-    That is so unless the form is the own share, and one ratio beside 0 and 1 tells of it.
+    There is one if the form is the own share, and one ratio beside 0 and 1 informs it.
+
+    Parameters
+    ----------
+    places
+        By unconstrained variable, its places in the vector.
+    domains
+        Fitted domains, in the order of the variables.
+    ratios
+        Replay ratios of the fitted runs.
     """
     inner = [ratio for ratio in ratios if 0 < ratio < 1]
-    found, at = {}, 0
-    for name, shape, *_ in start.point_map_info or ():
-        size = int(np.prod(shape))
-        found[name] = np.arange(at, at + size)
-        at += size
-    if len(inner) != 1 or 0 not in ratios or SCALE not in found or EXPONENT not in found:
+    if len(inner) != 1 or 0 not in ratios or SCALE not in places or EXPONENT not in places:
         return None
-    return Bend(found[SCALE], found[EXPONENT], np.array([SHARES[domain](inner[0]) for domain in domains]))
+    share = tuple(SHARES[domain](inner[0]) for domain in domains)
+    return Bend(tuple(places[SCALE].tolist()), tuple(places[EXPONENT].tolist()), share)
 
 
 def left_at(log_scale: Any, log_exponent: Any, share: Any) -> jax.Array:
     """Return the logit of the shift's multiplier at an own share, as a part of 1 - share, than which it is smaller.
 
-    ``(f(share) - f(1)) / (1 - f(1))``, ``f(s) = (1 + s/scale)^-exponent``, as
-    `bayes_cpt.laws.terms.own_share_multiplier_pt`, which JAX cannot trace.
+    ``(f(share) - f(1)) / (1 - f(1))``, ``f(s) = (1 + s/scale)^-exponent``.
     """
     scale, exponent = jnp.exp(log_scale), jnp.exp(log_exponent)
     there, at_full = -exponent * jnp.log1p(share / scale), -exponent * jnp.log1p(1 / scale)
@@ -82,55 +84,52 @@ def _log_scale(left: jax.Array, log_exponent: jax.Array, share: jax.Array) -> ja
 
     ends = (jnp.full_like(left, WIDEST[0]), jnp.full_like(left, WIDEST[1]))
     found = jax.lax.stop_gradient(sum(jax.lax.fori_loop(0, HALVINGS, halved, ends)) / 2)
-    slope = jax.lax.stop_gradient(jax.grad(left_at)(found, log_exponent, share))
+    slope = jax.lax.stop_gradient(_slope(found, log_exponent, share))
     return found - (left_at(found, log_exponent, share) - left) / slope
 
 
-def _log_jacobian(left: jax.Array, log_exponent: jax.Array, share: jax.Array) -> jax.Array:
-    return -jnp.log(jax.grad(left_at)(_log_scale(left, log_exponent, share), log_exponent, share))
-
-
-_of_both = (0, 1)
-_bent = jax.jit(jax.vmap(_log_scale))
-_bent_with_slopes = jax.jit(
-    jax.vmap(
-        lambda left, log_exponent, share: (
-            jax.value_and_grad(_log_scale, _of_both)(left, log_exponent, share),
-            jax.value_and_grad(_log_jacobian, _of_both)(left, log_exponent, share),
-        )
-    )
-)
+_slope = jax.grad(left_at)
+_log_scales = jax.vmap(_log_scale)
 
 
 def straight(x: FloatArray, bend: Bend) -> FloatArray:
     """Return the straight coordinates of a vector, or of many (..., size)."""
     moved = np.array(x)
-    moved[..., bend.scale] = left_at(x[..., bend.scale], x[..., bend.exponent], bend.share)
+    moved[..., list(bend.scale)] = left_at(x[..., list(bend.scale)], x[..., list(bend.exponent)], np.array(bend.share))
     return moved
 
 
 def bent(moved: FloatArray, bend: Bend) -> FloatArray:
     """Return the vectors (..., size) of straight coordinates."""
-    x = np.array(moved)
-    left, log_exponent = moved[..., bend.scale], moved[..., bend.exponent]
-    shares = np.broadcast_to(bend.share, left.shape)
-    x[..., bend.scale] = np.reshape(_bent(left.ravel(), log_exponent.ravel(), shares.ravel()), left.shape)
-    return x
+    flat = moved.reshape(-1, moved.shape[-1])
+    return np.asarray(_all_bent(bend)(flat)).reshape(moved.shape)
 
 
-def straightened(density: Callable[..., tuple[Any, Any]], bend: Bend) -> Callable[..., tuple[Any, Any]]:
+@lru_cache(maxsize=8)
+def _all_bent(bend: Bend) -> Any:
+    return jax.jit(jax.vmap(lambda moved: _bent(moved, bend)))
+
+
+def _bent(moved: jax.Array, bend: Bend) -> jax.Array:
+    scale, exponent, share = (jnp.array(part) for part in bend)
+    return jnp.asarray(moved).at[scale].set(_log_scales(moved[scale], moved[exponent], share))
+
+
+def _log_jacobian(moved: jax.Array, bend: Bend) -> jax.Array:
+    """Return the log of by how much ``_bent`` stretches volumes."""
+    scale, exponent, share = (jnp.array(part) for part in bend)
+    slopes = jax.vmap(_slope)(_bent(moved, bend)[scale], moved[exponent], share)
+    return -jnp.log(slopes).sum()
+
+
+@lru_cache(maxsize=8)
+def straightened(function: Function, bend: Bend) -> Function:
     """Return a log density of straight coordinates, with its gradient, from one of the vector as it is."""
 
-    def moved_density(moved: FloatArray, *data: FloatArray) -> tuple[Any, Any]:
-        found = _bent_with_slopes(moved[bend.scale], moved[bend.exponent], bend.share)
-        (log_scale, slopes), (log_jacobian, jacobian_slopes) = found
-        x = np.array(moved)
-        x[bend.scale] = log_scale
-        value, own_gradient = density(x, *data)
-        gradient = np.array(own_gradient)
-        by_scale = gradient[bend.scale]
-        gradient[bend.scale] = by_scale * slopes[0] + jacobian_slopes[0]
-        gradient[bend.exponent] += by_scale * slopes[1] + jacobian_slopes[1]
-        return float(value) + float(np.sum(log_jacobian)), gradient
+    def moved_function(moved: jax.Array, *data: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, pulled_back = jax.vjp(lambda at: _bent(at, bend), moved)
+        value, gradient = function(x, *data)
+        stretch, stretch_gradient = jax.value_and_grad(_log_jacobian)(moved, bend)
+        return value + stretch, pulled_back(gradient)[0] + stretch_gradient
 
-    return moved_density
+    return moved_function

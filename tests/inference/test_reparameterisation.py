@@ -1,15 +1,17 @@
 """Straight coordinates of the own-share form: the same density, seen where its parameters do not bend."""
 
+from typing import Any
+
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymc.blocking import DictToArrayBijection, RaveledVars
 
 from bayes_cpt.inference.reparameterisation import Bend, bend_of, bent, straight, straightened
 from bayes_cpt.laws.terms import own_share_multiplier_pt
 
-AT = Bend(np.array([1, 2]), np.array([4, 5]), np.array([0.25, 0.75]))
+AT = Bend((1, 2), (4, 5), (0.25, 0.75))
 vectors = st.builds(
     lambda scales, exponents, rest: np.array([rest[0], *scales, rest[1], *exponents, rest[2]]),
     st.tuples(*[st.floats(-9, 3)] * 2),
@@ -18,11 +20,12 @@ vectors = st.builds(
 )
 
 
-def start(*names: str) -> RaveledVars:
-    return DictToArrayBijection.map({name: np.zeros(2) for name in names})
+def places(*names: str) -> dict[str, np.ndarray]:
+    """Return where variables of two domains stand in a vector."""
+    return {name: np.arange(2 * place, 2 * place + 2) for place, name in enumerate(names)}
 
 
-OWN_SHARE = start("beta", "replay_scale_log__", "memory_log__", "replay_exponent_log__")
+OWN_SHARE = places("beta", "replay_scale_log__", "memory_log__", "replay_exponent_log__")
 
 
 @pytest.mark.parametrize(("ratios", "shares"), [({0.0, 0.5, 1.0}, [0.5, 0.5]), ({0.0, 0.2}, [0.2, 0.8])])
@@ -38,7 +41,7 @@ def test_more_or_fewer_make_none(ratios: set[float]):
 
 
 def test_another_form_of_replay_has_no_bend():
-    assert bend_of(start("beta", "a2_log__"), ["pt", "cpt"], {0.0, 0.5}) is None
+    assert bend_of(places("beta", "a2_log__"), ["pt", "cpt"], {0.0, 0.5}) is None
 
 
 @settings(deadline=None)  # the first example compiles
@@ -50,10 +53,10 @@ def test_coordinates_go_there_and_back(x: np.ndarray):
 @settings(deadline=None)  # the first example compiles
 @given(vectors)
 def test_the_coordinate_is_what_the_own_share_leaves_of_the_shift(x: np.ndarray):
-    moved = straight(x, AT)
-    left = own_share_multiplier_pt(AT.share, np.exp(x[AT.scale]), np.exp(x[AT.exponent]))
-    np.testing.assert_allclose((1 - AT.share) / (1 + np.exp(-moved[AT.scale])), left, rtol=1e-6)
-    others = np.delete(np.arange(7), AT.scale)
+    moved, share = straight(x, AT), np.array(AT.share)
+    left = own_share_multiplier_pt(share, np.exp(x[[*AT.scale]]), np.exp(x[[*AT.exponent]]))
+    np.testing.assert_allclose((1 - share) / (1 + np.exp(-moved[[*AT.scale]])), left, rtol=1e-6)
+    others = np.delete(np.arange(7), [*AT.scale])
     assert (moved[others] == x[others]).all()
 
 
@@ -69,10 +72,10 @@ def test_many_vectors_are_taken_at_once():
 def test_a_density_changes_by_the_jacobian_and_keeps_its_gradient(x: np.ndarray):
     centre = np.linspace(-1, 1, 7)
 
-    def density(values: np.ndarray) -> tuple[float, np.ndarray]:
-        return -0.5 * float(((values - centre) ** 2).sum()), centre - values
+    def density(values: Any) -> tuple[Any, Any]:
+        return -0.5 * ((values - centre) ** 2).sum(), centre - values
 
-    moved, evaluate = straight(x, AT), straightened(density, AT)
+    moved, evaluate = straight(x, AT), jax.jit(straightened(density, AT))
     value, gradient = evaluate(moved)
     step = 1e-5 * np.eye(7)
     columns = [(bent(moved + move, AT) - bent(moved - move, AT)) / 2e-5 for move in step]
