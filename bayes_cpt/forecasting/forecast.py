@@ -281,11 +281,15 @@ def _fresh_effects(
         scale = np.tile(scales[f"{component}_scale"], (WAVES, 1))
         return _fresh(scale, seed, f"{component} from {parent} {domain}")
 
+    @cache
+    def place(run: str) -> FloatArray:
+        return waves(curves, run)
+
     def effect(component: str, label: str | int) -> FloatArray:
         own = _fresh(scales[f"{component}_scale"], seed, f"{component} {label} {domain}")
         if not isinstance(label, str) or not kindred(curves, label):
             return own
-        shared = waves(curves, label) @ common(component, curves.records[label].parent)
+        shared = place(label) @ common(component, curves.records[label].parent)
         return np.sqrt(OWN_SHARE) * own + np.sqrt(1 - OWN_SHARE) * shared
 
     return effect

@@ -15,6 +15,7 @@ from bayes_cpt.forecasting.run_correlation import correlation
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.laws.features import Design, design
 from bayes_cpt.runs.curves import Curves, measured_losses
+from bayes_cpt.runs.lineage import Checkpoint
 from bayes_cpt.runs.plans import family
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
@@ -59,13 +60,13 @@ class Batch(NamedTuple):
     starts
         By run, the node of its transfer point.
     checkpoints
-        By run, the checkpoint (run, step) that its CPT starts from; None without CPT.
+        By run, what its CPT starts from; None without CPT.
     """
 
     static: Design
     nodes: list[IntArray]
     starts: IntArray
-    checkpoints: list[tuple[str | None, int] | None]
+    checkpoints: list[Checkpoint | None]
 
 
 class RunPath(NamedTuple):
@@ -105,18 +106,19 @@ def past(fit: Fit, planned: Curves) -> Past:
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
     """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
     reference = next(iter(fit.models.values())).reference
-    starts = pd.DataFrame({"run": [curves.lineage(run).transfer_run or run for run in steps], "step": 0})
-    points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
+    lines = [curves.lineage(run) for run in steps]
+    starts = pd.DataFrame({"run": [line.transfer_run or line.runs[-1] for line in lines], "step": 0})
+    counts = [len(wanted) for wanted in steps.values()]
+    points = pd.DataFrame({"run": np.repeat([*steps], counts), "step": np.concatenate([*steps.values()])})
     static = design(
         curves,
-        pd.concat([*points, starts]),
+        pd.concat([points, starts]),
         reference.learning_rate,
         fit.spec.law.response,
         reference.batch_tokens,
     )
-    links = [curves.records[run] for run in starts["run"]]
-    checkpoints = [(link.parent, link.parent_step) if link.phase == "cpt" else None for link in links]
-    return Batch(static, [static.nodes(here) for here in points], static.nodes(starts), checkpoints)
+    places = np.split(static.nodes(points), np.cumsum(counts)[:-1])
+    return Batch(static, places, static.nodes(starts), [line.transfer_checkpoint for line in lines])
 
 
 def paths(
@@ -132,7 +134,7 @@ def paths(
     fading = np.exp(-together.static.features["forward_area_cpt"] / length)
     found = []
     for nodes, start, checkpoint in zip(together.nodes, together.starts, together.checkpoints, strict=True):
-        level = checkpoints.get((*checkpoint, model.domain)) if checkpoint else None
+        level = checkpoints.get((checkpoint.run, checkpoint.step, model.domain)) if checkpoint else None
         moved, at_start = _from_checkpoint(values[:, nodes], values[:, start], level, fading[nodes])
         found.append(RunPath(moved, at_start, noise[:, nodes]))
     return found

@@ -96,9 +96,8 @@ class Curves:
         while (parent := self.records[names[0]].parent) is not None:
             names.insert(0, self._known(parent))
         records = tuple(self.records[name] for name in names)
-        cuts = (*(record.parent_step for record in records[1:]), None)
-        rates = tuple(self.rates[name][:cut] for name, cut in zip(names, cuts, strict=True))
-        return Lineage(tuple(names), records, rates)
+        before = [self.rates[name][: child.parent_step] for name, child in zip(names, records[1:], strict=False)]
+        return Lineage(tuple(names), records, (*before, self.rates[run]))
 
     def _known(self, run: str) -> str:
         if run not in self.records:

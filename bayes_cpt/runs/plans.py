@@ -6,6 +6,7 @@ A plan stands for itself until `resolve` holds it against data, which know its p
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from numbers import Integral, Real
 from pathlib import Path
@@ -297,6 +298,7 @@ def _told(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str, f
     yield from (given[name] for name in reversed(everyone.lineage(run).ancestors))
 
 
+@lru_cache(maxsize=4)  # one forecast asks for it several times
 def family(planned: Curves, known: Curves) -> Curves:
     """Put resolved runs together with the data, for lineages: of a run that goes on, the plan's schedule counts."""
     return known.without(planned.runs.index).joined(planned)
