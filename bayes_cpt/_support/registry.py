@@ -1,0 +1,84 @@
+"""Registries: entries by name, to which users add their own."""
+
+from collections.abc import Iterator, Mapping
+
+from bayes_cpt.errors import SpecError, hint
+
+
+class Registry[T](Mapping[str, T]):
+    """Entries by name, in the order in which they were registered.
+
+    A mapping, but for its error: an unknown name raises a ``SpecError`` that lists the names there are.
+
+    Parameters
+    ----------
+    kind
+        What an entry is, for messages: ``"law"``.
+    entries
+        The first entries.
+
+    Examples
+    --------
+    >>> colours = Registry("colour", {"red": "#f00"})
+    >>> colours.register("green", "#0f0")
+    >>> colours["gren"]
+    Traceback (most recent call last):
+    ...
+    bayes_cpt.errors.SpecError: unknown colour 'gren' (did you mean 'green'?): the colours are red, green
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, T]) -> None:
+        self.kind = kind
+        self._entries = dict(entries)
+
+    def register(self, name: str, entry: T, *, replace: bool = False) -> None:
+        """Add an entry.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        entry
+            The entry.
+        replace
+            Whether it may take the place of another of that name, as when a notebook's cell runs again.
+
+        Raises
+        ------
+        SpecError
+            If the name is taken and ``replace`` is false.
+        """
+        if name in self._entries and not replace:
+            raise SpecError(f"there is a {self.kind} {name!r} already: choose another name, or say replace=True")
+        self._entries[name] = entry
+
+    def unregister(self, name: str) -> None:
+        """Remove an entry.
+
+        Raises
+        ------
+        SpecError
+            If there is none of that name.
+        """
+        del self._entries[self._known(name)]
+
+    def __getitem__(self, name: str) -> T:
+        return self._entries[self._known(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def get[D](self, name: str, default: D = None) -> T | D:
+        """Return the entry of that name, or the default."""
+        return self._entries.get(name, default)
+
+    def _known(self, name: str) -> str:
+        if name not in self._entries:
+            raise SpecError(f"unknown {self.kind} {name!r}{hint(name, self)}: the {self.kind}s are {', '.join(self)}")
+        return name
