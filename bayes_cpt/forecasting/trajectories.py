@@ -18,7 +18,7 @@ from bayes_cpt.runs.curves import Curves, measured_losses
 from bayes_cpt.runs.plans import family
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
-from bayes_cpt.statistical_model.likelihood import Model, discrepancy, evaluate
+from bayes_cpt.statistical_model.likelihood import DomainModel, discrepancy, evaluate
 
 ANCHOR_LENGTH = 0.03
 """Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
@@ -54,16 +54,16 @@ class Batch(NamedTuple):
     ----------
     static
         Features of their points, and of the transfer points of their lineages.
-    nodes
-        By run, the nodes of the steps wanted.
+    places
+        By run, the indices of the steps wanted among the points.
     starts
-        By run, the node of its transfer point.
+        By run, the index of its transfer point.
     checkpoints
         By run, the checkpoint (run, step) that its CPT starts from; None without CPT.
     """
 
     static: Design
-    nodes: list[IntArray]
+    places: list[IntArray]
     starts: IntArray
     checkpoints: list[tuple[str | None, int] | None]
 
@@ -104,23 +104,23 @@ def past(fit: Fit, planned: Curves) -> Past:
 
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
     """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
-    reference = next(iter(fit.models.values())).reference
+    fitted_range = next(iter(fit.models.values())).fitted_range
     starts = pd.DataFrame({"run": [curves.lineage(run).transfer_run or run for run in steps], "step": 0})
     points = [pd.DataFrame({"run": run, "step": wanted}) for run, wanted in steps.items()]
     static = design(
         curves,
         pd.concat([*points, starts]),
-        reference.learning_rate,
-        fit.spec.law.response,
-        reference.batch_tokens,
+        fitted_range.largest_learning_rate,
+        fit.spec.law.memory_kernel,
+        fitted_range.batch_tokens,
     )
     links = [curves.records[run] for run in starts["run"]]
     checkpoints = [(link.parent, link.parent_step) if link.phase == "cpt" else None for link in links]
-    return Batch(static, [static.nodes(here) for here in points], static.nodes(starts), checkpoints)
+    return Batch(static, [static.places(here) for here in points], static.places(starts), checkpoints)
 
 
 def paths(
-    model: Model,
+    model: DomainModel,
     together: Batch,
     parameters: Mapping[str, FloatArray],
     effects: Mapping[str, FloatArray],
@@ -128,13 +128,13 @@ def paths(
 ) -> list[RunPath]:
     """Return draws of each run of a batch on one domain, given parameters and effects, moved to its checkpoint."""
     values, noise = _losses(model, together.static, parameters, effects)
-    length = ANCHOR_LENGTH * model.reference.forward_area_cpt
+    length = ANCHOR_LENGTH * model.fitted_range.largest_forward_area_cpt
     fading = np.exp(-together.static.features["forward_area_cpt"] / length)
     found = []
-    for nodes, start, checkpoint in zip(together.nodes, together.starts, together.checkpoints, strict=True):
+    for places, start, checkpoint in zip(together.places, together.starts, together.checkpoints, strict=True):
         level = checkpoints.get((*checkpoint, model.domain)) if checkpoint else None
-        moved, at_start = _from_checkpoint(values[:, nodes], values[:, start], level, fading[nodes])
-        found.append(RunPath(moved, at_start, noise[:, nodes]))
+        moved, at_start = _from_checkpoint(values[:, places], values[:, start], level, fading[places])
+        found.append(RunPath(moved, at_start, noise[:, places]))
     return found
 
 
@@ -210,9 +210,9 @@ def _from_checkpoint(
 
 
 def _losses(
-    model: Model, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
+    model: DomainModel, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return law + discrepancy, and the noise variance, (draws, nodes) each."""
+    """Return law + discrepancy, and the noise variance, (draws, points) each."""
     size = max(1, POINTS_AT_A_TIME // len(static.run))
     losses, noise = [], []
     for piece, here in zip(

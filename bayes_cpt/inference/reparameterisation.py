@@ -15,7 +15,7 @@ import numpy as np
 from pymc.blocking import RaveledVars
 
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.laws.terms import SHARES
+from bayes_cpt.laws.law import DOMAINS
 
 # as PyTensor does where it compiles by JAX: a bend of single precision would not go with gradients of double
 jax.config.update("jax_enable_x64", True)
@@ -56,14 +56,14 @@ def bend_of(start: RaveledVars, domains: Sequence[str], ratios: Collection[float
         at += size
     if len(inner) != 1 or 0 not in ratios or SCALE not in found or EXPONENT not in found:
         return None
-    return Bend(found[SCALE], found[EXPONENT], np.array([SHARES[domain](inner[0]) for domain in domains]))
+    return Bend(found[SCALE], found[EXPONENT], np.array([DOMAINS[domain].own_share(inner[0]) for domain in domains]))
 
 
 def left_at(log_scale: Any, log_exponent: Any, share: Any) -> jax.Array:
     """Return the logit of the shift's multiplier at an own share, as a part of 1 - share, than which it is smaller.
 
     ``(f(share) - f(1)) / (1 - f(1))``, ``f(s) = (1 + s/scale)^-exponent``, as
-    `bayes_cpt.laws.terms.own_share_multiplier_pt`, which JAX cannot trace.
+    `bayes_cpt.laws.replay.left_of_shift`, which JAX cannot trace.
     """
     scale, exponent = jnp.exp(log_scale), jnp.exp(log_exponent)
     there, at_full = -exponent * jnp.log1p(share / scale), -exponent * jnp.log1p(1 / scale)

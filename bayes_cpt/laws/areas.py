@@ -90,7 +90,7 @@ def forward_area(phase: Phase) -> FloatArray:
 
 
 def progress_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Return the sum of peak x (LR / peak)^power x tokens over the steps done, (powers, points); that of power 1 is S1."""
+    """Return the sum of peak x (LR / peak)^power x tokens over the steps done, (powers, points); power 1 gives S1."""
     share = phase.learning_rate / peak
     return np.array(
         [

@@ -29,7 +29,7 @@ LONG_SINCE = 1e3
 """Warm-ups since the own one, of a run whose pre-training is not known."""
 FEATURES: Mapping[str, str] = MappingProxyType(
     {
-        "progress_pt": "forward progress of pre-training (PT), LR x steps: its forward area, or that of a power of the LR",
+        "progress_pt": "forward progress of pre-training (PT), LR x steps: S1_pt, or the sum of a power of the LR",
         "progress_cpt": "forward progress of continual pre-training (CPT), LR x steps",
         "forward_area_pt": "forward area S1_pt, LR x steps",
         "forward_area_cpt": "forward area S1_cpt, LR x steps",

@@ -26,6 +26,7 @@ def share_factor(share_term: Array, e: Array, g: Array) -> Array:
 
 
 def size_base_coefficients(
+    *,
     final_loss: Array,
     size_term: Array,
     a: Array,
@@ -48,14 +49,14 @@ def size_base_coefficients(
 
 
 def length_and_share(
-    own_share: Array, length_cpt: Array, B: Array, h: Array, b: Array, C: Array, e: Array, g: Array
+    *, own_share: Array, length_cpt: Array, B: Array, h: Array, b: Array, C: Array, e: Array, g: Array
 ) -> Array:
     """Return ``B r^h / D^b + C / (r + e)^g``."""
     return B * own_share**h * np.exp(-b * np.log(length_cpt)) + C * np.exp(-g * np.log(own_share + e))
 
 
 def length_and_share_coefficients(
-    length_term: Array, b: Array, share_term: Array, e: Array, g: Array, longest_cpt: Array
+    *, length_term: Array, b: Array, share_term: Array, e: Array, g: Array, longest_cpt: Array
 ) -> dict[str, Array]:
     """Return B and C."""
     return {"B": length_term * np.exp(b * np.log(longest_cpt)), "C": share_factor(share_term, e, g)}

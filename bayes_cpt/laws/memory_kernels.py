@@ -81,7 +81,7 @@ def memory_weights(memory: Array) -> Array:
 
 
 def weighted_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Return the rows of Eq. 9: as `exponential_rows`, each m_i times (LR_i / peak)^rate_weight, rate_weight by memory."""
+    """Return the rows of Eq. 9: as `exponential_rows`, each m_i times (LR_i / peak)^rate_weight, by both."""
     until = int(position.max(initial=0))
     drop, share = phase.drop[:until], np.maximum(phase.learning_rate[:until] / peak, SMALLEST_SHARE)
     rows = np.empty((RATE_WEIGHTS.size, MEMORIES.size, position.size))
@@ -99,7 +99,9 @@ def weighted_weights(memory: Array, rate_weight: Array) -> Array:
 
 
 def multi_power_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Return the sum of drops x (1 - e^(-rate z)), z the forward area since the drop over peak, times (LR / peak)^-rate_power.
+    """Return the sum of drops x (1 - e^(-rate z)), by rate and exponent.
+
+    z is the forward area since the drop over peak, times (LR / peak)^-rate_power.
 
     A power-law kernel is a mixture of such exponentials over the rate (`multi_power_weights`). LR is that after the
     drop, as in the multi-power law (Luo et al., ICLR 2025, arXiv 2503.12811): at a low LR a drop takes effect faster,

@@ -37,13 +37,14 @@ from bayes_cpt.laws.terms import (
 
 
 def replay_annealing(
-    annealing_area_pt: Array, annealing_area_cpt: Array, own_share: Array, C1: Array, C2: Array, a1: Array
+    *, annealing_area_pt: Array, annealing_area_cpt: Array, own_share: Array, C1: Array, C2: Array, a1: Array
 ) -> Array:
     """Return ``-C1 S2_pt - C2 e^(a1 s) S2_cpt`` (Eq. 8)."""
     return two_phase_annealing(annealing_area_pt, annealing_area_cpt, C1, C2 * np.exp(a1 * own_share))
 
 
 def power_replay_annealing(
+    *,
     annealing_area_pt: Array,
     annealing_area_cpt: Array,
     own_share: Array,
@@ -60,10 +61,13 @@ def power_replay_annealing(
     """
     power_pt = signed_power(annealing_area_pt / full_area, zeta1)
     power_cpt = signed_power(annealing_area_cpt / full_area, zeta2)
-    return replay_annealing(power_pt, power_cpt, own_share, C1, C2, a1)
+    return replay_annealing(
+        annealing_area_pt=power_pt, annealing_area_cpt=power_cpt, own_share=own_share, C1=C1, C2=C2, a1=a1
+    )
 
 
 def sized_replay_annealing(
+    *,
     annealing_area_pt: Array,
     annealing_area_cpt: Array,
     own_share: Array,
@@ -77,7 +81,9 @@ def sized_replay_annealing(
     """Return Eq. 8's annealing with S2_pt N^g1 and S2_cpt N^g2 for S2 (Eq. 7), N in millions."""
     log_size = np.log(model_size)
     sized_pt, sized_cpt = annealing_area_pt * np.exp(g1 * log_size), annealing_area_cpt * np.exp(g2 * log_size)
-    return replay_annealing(sized_pt, sized_cpt, own_share, C1, C2, a1)
+    return replay_annealing(
+        annealing_area_pt=sized_pt, annealing_area_cpt=sized_cpt, own_share=own_share, C1=C1, C2=C2, a1=a1
+    )
 
 
 REPLAY_ANNEALING = Term(replay_annealing, annealing_coefficients)
@@ -112,6 +118,7 @@ def left_of_shift(own_share: Array, replay_scale: Array, replay_exponent: Array)
 
 
 def own_share_shift_pt(
+    *,
     forward_area_cpt: Array,
     replay_ratio: Array,
     own_share: Array,
@@ -132,6 +139,7 @@ def own_share_shift_pt(
 
 
 def own_share_shift_cpt(
+    *,
     forward_area_cpt: Array,
     replay_ratio: Array,
     own_share: Array,
@@ -178,6 +186,7 @@ def reached_of_shift(
 
 
 def monotone_shift_pt(
+    *,
     forward_area_cpt: Array,
     replay_ratio: Array,
     own_share: Array,
@@ -199,6 +208,7 @@ def monotone_shift_pt(
 
 
 def monotone_shift_cpt(
+    *,
     forward_area_cpt: Array,
     replay_ratio: Array,
     own_share: Array,
@@ -228,20 +238,21 @@ MONOTONE_SHIFT: Mapping[str, Term] = MappingProxyType(
 
 
 def exponential_shift_pt(
-    forward_area_cpt: Array, replay_ratio: Array, B: Array, E: Array, beta: Array, a2: Array
+    *, forward_area_cpt: Array, replay_ratio: Array, B: Array, E: Array, beta: Array, a2: Array
 ) -> Array:
     """Return the shift of Eq. 3 times ``1 - e^(-a2 r_cpt)`` (Eq. 8)."""
     return distribution_shift(forward_area_cpt, B, E, beta) * -np.expm1(-a2 * (1 - replay_ratio))
 
 
 def exponential_shift_cpt(
-    forward_area_cpt: Array, replay_ratio: Array, B: Array, E: Array, beta: Array, a2: Array
+    *, forward_area_cpt: Array, replay_ratio: Array, B: Array, E: Array, beta: Array, a2: Array
 ) -> Array:
     """Return the shift of Eq. 3 times ``e^(a2 r_cpt) - 1`` (Eq. 8)."""
     return distribution_shift(forward_area_cpt, B, E, beta) * np.expm1(a2 * (1 - replay_ratio))
 
 
 def exponential_shift_coefficients(
+    *,
     shift_at_reference: Array,
     shift_speed: Array,
     beta: Array,

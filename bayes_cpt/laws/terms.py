@@ -27,7 +27,7 @@ def pretraining_base(progress_pt: Array, L0: Array, A: Array, alpha: Array) -> A
     return power_law(progress_pt, L0, A, alpha)
 
 
-def warmed_up_base(progress_pt: Array, warmup_area_pt: Array, L0: Array, A: Array, alpha: Array, C: Array) -> Array:
+def warmed_up_base(*, progress_pt: Array, warmup_area_pt: Array, L0: Array, A: Array, alpha: Array, C: Array) -> Array:
     """Return Eq. 1's base, with the annealing of the warm-up too, as the multi-power law counts it."""
     return power_law(progress_pt, L0, A, alpha) - C * warmup_area_pt
 
@@ -50,6 +50,7 @@ def base_coefficients(
 
 
 def sized_base(
+    *,
     progress_pt: Array,
     progress_cpt: Array,
     model_size: Array,
@@ -64,6 +65,7 @@ def sized_base(
 
 
 def sized_base_coefficients(
+    *,
     loss_at_reference: Array,
     decline_over_decade: Array,
     alpha: Array,
@@ -116,6 +118,7 @@ def power_annealing_coefficients(
 
 
 def sized_annealing_coefficients(
+    *,
     annealing_drop: Array,
     annealing_ratio: Array,
     memory: Array,
