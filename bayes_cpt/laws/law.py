@@ -151,8 +151,8 @@ class Law:
             for argument in inspect.signature(function).parameters.values():
                 if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL, argument.POSITIONAL_ONLY):
                     raise SpecError(
-                        f"law {self.name!r}: {function.__name__} takes {argument}, which names no feature and no "
-                        "parameter: write out each as an argument"
+                        f"law {self.name!r}: {argument.name!r} of {function.__name__} names no feature and no "
+                        "parameter: write out each as an argument of its own"
                     )
 
     # What it reads and samples
@@ -282,7 +282,10 @@ class Law:
         unknown = set(coefficients) - {name for function in functions for name in _arguments(function)}
         if unknown:
             raise TypeError(f"law {self.name!r} has no coefficient {', '.join(sorted(unknown))}")
-        given = {name: features[name] for name in self.features if name in features} | dict(coefficients)
+        missing = [name for name in self.features if name not in features]
+        if missing:
+            raise TypeError(f"law {self.name!r} reads {', '.join(self.features)}; missing: {', '.join(missing)}")
+        given = {name: features[name] for name in self.features} | dict(coefficients)
         if "replay_ratio" in given:
             given["own_share"] = DOMAINS[domain].own_share(given["replay_ratio"])
         if self.history is not None:

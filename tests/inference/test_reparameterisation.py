@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
 from bayes_cpt.inference.reparameterisation import Bend, bend_of, bent, straight, straightened
-from bayes_cpt.laws.terms import own_share_multiplier_pt
+from bayes_cpt.laws.replay import left_of_shift
 
 AT = Bend(np.array([1, 2]), np.array([4, 5]), np.array([0.25, 0.75]))
 vectors = st.builds(
@@ -51,7 +51,7 @@ def test_coordinates_go_there_and_back(x: np.ndarray):
 @given(vectors)
 def test_the_coordinate_is_what_the_own_share_leaves_of_the_shift(x: np.ndarray):
     moved = straight(x, AT)
-    left = own_share_multiplier_pt(AT.share, np.exp(x[AT.scale]), np.exp(x[AT.exponent]))
+    left = left_of_shift(AT.share, np.exp(x[AT.scale]), np.exp(x[AT.exponent]))
     np.testing.assert_allclose((1 - AT.share) / (1 + np.exp(-moved[AT.scale])), left, rtol=1e-6)
     others = np.delete(np.arange(7), AT.scale)
     assert (moved[others] == x[others]).all()
