@@ -28,7 +28,7 @@ from bayes_cpt.runs.curve_folder import read_curves
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients
-from bayes_cpt.statistical_model.model_files import FORWARD_POWER, Prior, parse_spec, read_spec
+from bayes_cpt.statistical_model.model_files import FORWARD_POWER, ModelSpec, Prior, parse_spec, read_spec
 from bayes_cpt.statistical_model.pymc_model import domain_models
 
 COLUMNS = ["mae", "rmse", "wis", "crps", "cover50", "cover90", "width90"]
