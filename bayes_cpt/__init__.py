@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayes_cpt.calibration.calibrate import Calibration, calibrate
     from bayes_cpt.decisions.choose import Decision, answer, decide
     from bayes_cpt.decisions.limits import at_most, parse_limit, parse_objective
+    from bayes_cpt.decisions.risk import RISKS, Risk
     from bayes_cpt.demonstration import demo
     from bayes_cpt.errors import BayesCptError
     from bayes_cpt.evaluation.backtest import Backtest, backtest, means, read_scores, verdict
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare, summary
     from bayes_cpt.inference.settings import SamplerSettings
     from bayes_cpt.inference.storage import load, save
+    from bayes_cpt.laws.law import Law, Term
+    from bayes_cpt.laws.memory_kernels import MEMORY_KERNELS, MemoryKernel
+    from bayes_cpt.laws.registry import LAWS
     from bayes_cpt.plots.backtests import plot_backtest
     from bayes_cpt.plots.calibration import plot_calibration
     from bayes_cpt.plots.comparison import plot_comparison
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from bayes_cpt.runs.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.runs.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.simulation.simulate import pilot_runs
+    from bayes_cpt.statistical_model.discrepancy import COMPONENTS, Component
     from bayes_cpt.statistical_model.model_files import ModelSpec, Spec, model_names, read_spec
     from bayes_cpt.statistical_model.stated_priors import Annealed, Pretrained, stated, with_history, with_priors
 
@@ -43,6 +48,7 @@ _HOMES = {
     "calibration.calibrate": ("Calibration", "calibrate"),
     "decisions.choose": ("Decision", "answer", "decide"),
     "decisions.limits": ("at_most", "parse_limit", "parse_objective"),
+    "decisions.risk": ("RISKS", "Risk"),
     "demonstration": ("demo",),
     "errors": ("BayesCptError",),
     "evaluation.backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
@@ -54,6 +60,9 @@ _HOMES = {
     "inference.settings": ("SamplerSettings",),
     "inference.storage": ("load", "save"),
     "inference.fit": ("Fit", "Prepared", "fit", "prepare", "summary"),
+    "laws.law": ("Law", "Term"),
+    "laws.memory_kernels": ("MEMORY_KERNELS", "MemoryKernel"),
+    "laws.registry": ("LAWS",),
     "simulation.simulate": ("pilot_runs",),
     "plots.backtests": ("plot_backtest",),
     "plots.calibration": ("plot_calibration",),
@@ -67,27 +76,37 @@ _HOMES = {
     "runs.curves": ("Curves", "select"),
     "runs.plans": ("Plan", "plan", "read_plan", "resolve"),
     "runs.schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
+    "statistical_model.discrepancy": ("COMPONENTS", "Component"),
     "statistical_model.model_files": ("ModelSpec", "Spec", "model_names", "read_spec"),
     "statistical_model.stated_priors": ("Annealed", "Pretrained", "stated", "with_history", "with_priors"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "COMPONENTS",
+    "LAWS",
+    "MEMORY_KERNELS",
+    "RISKS",
     "Annealed",
     "Average",
     "Backtest",
     "BayesCptError",
     "Calibration",
     "Comparison",
+    "Component",
     "Curves",
     "Decision",
     "Fit",
+    "Law",
+    "MemoryKernel",
     "ModelSpec",
     "Plan",
     "Prepared",
     "Pretrained",
+    "Risk",
     "SamplerSettings",
     "Spec",
+    "Term",
     "answer",
     "at_most",
     "average",

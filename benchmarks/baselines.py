@@ -27,7 +27,7 @@ from bayes_cpt.laws.features import Design, with_areas
 from bayes_cpt.runs.curve_folder import read_curves
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import Holdout
-from bayes_cpt.statistical_model.likelihood import Model, coefficients
+from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients
 from bayes_cpt.statistical_model.model_files import FORWARD_POWER, ModelSpec, Prior, parse_spec, read_spec
 from bayes_cpt.statistical_model.pymc_model import domain_models
 
@@ -51,7 +51,7 @@ def without_prior(text: str, names: str) -> str:
     return re.sub(rf"\[priors\.({names})\]\n(.+\n)+\n?", "", text)
 
 
-def losses_by(model: Model, static: Design, names: list[str], vector: FloatArray) -> FloatArray:
+def losses_by(model: DomainModel, static: Design, names: list[str], vector: FloatArray) -> FloatArray:
     """Return the law's losses at a vector of parameters, those that must be positive in logs."""
     parameters = {
         name: np.asarray(value if name in SIGNED else np.exp(value)) for name, value in zip(names, vector, strict=True)
@@ -75,24 +75,26 @@ def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: 
     observations, random = prepared.observations, np.random.default_rng(seed)
     model = domain_models(prepared.spec, observations)[domain]
     names = [*model.law.parameters, *({FORWARD_POWER} & set(prepared.spec.priors))]
-    scales = observations.scales
     spread = [
         centre_and_spread(
-            prior := prepared.spec.priors[name], domain, scales[prior.unit][domain], signed=name in SIGNED
+            prior := prepared.spec.priors[name],
+            domain,
+            observations.scale(prior.unit, domain),
+            signed=name in SIGNED,
         )
         for name in names
     ]
     centre, width = np.array(spread).T
     left = np.isin(np.array(observations.design.runs)[observations.design.run], list(fold.first_step))
-    kept = ~left[observations.nodes[domain]]
-    nodes, losses = observations.nodes[domain][kept], observations.losses[domain][kept]
+    kept = ~left[observations.places[domain]]
+    places, losses = observations.places[domain][kept], observations.losses[domain][kept]
     points = unseen.losses[unseen.losses["domain"] == domain]
-    asked = observations.design.nodes(points)
+    asked = observations.design.places(points)
     predict = partial(losses_by, model, observations.design, names)
 
     def residual(vector: FloatArray, target: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
-            off = np.log(np.maximum(predict(vector)[nodes], 1e-3)) - np.log(target)
+            off = np.log(np.maximum(predict(vector)[places], 1e-3)) - np.log(target)
         # a weak pull to the middle keeps directions that the data do not see from running away
         return np.nan_to_num(np.concatenate([off, HUBER * 1e-2 * (vector - centre) / width]), nan=10, posinf=10)
 
@@ -105,10 +107,10 @@ def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: 
     starts = [centre, *(centre + width * random.standard_normal((STARTS - 1, len(names))))]
     best = min((fitted(start, losses) for start in starts), key=lambda pair: pair[0])[1]
     mean = predict(best)
-    ratio = losses / mean[nodes]
+    ratio = losses / mean[places]
     draws = []
     for _ in range(REFITS):
-        again = fitted(best, mean[nodes] * blocks(ratio, nodes.size, random), 15)[1]
+        again = fitted(best, mean[places] * blocks(ratio, places.size, random), 15)[1]
         draws.append(predict(again)[asked] * blocks(ratio, asked.size, random))
     return np.array(draws)
 

@@ -70,7 +70,7 @@ def published_errors(curves: Curves, given: pd.Series) -> pd.Series:
     """Return measured minus forecast loss on the test runs, by run, with the published coefficients."""
     losses = unseen(curves).losses
     peak = curves.lr["lr"].max()
-    static = design(curves, losses, peak, LAWS["multi-power"].response)
+    static = design(curves, losses, peak, LAWS["multi-power"].memory_kernel)
     tail = 1 / given["beta"]
     memory = tail * peak ** (given["gamma"] - 1) / given["C"]
     shape = {"memory": memory, "rate_power": given["gamma"], "tail": tail}
@@ -81,7 +81,7 @@ def published_errors(curves: Curves, given: pd.Series) -> pd.Series:
         features,
         {"L0": given["L0"] + given["B"] * peak, "A": given["A"], "alpha": given["alpha"], "C": given["B"] / memory},
     )
-    return losses.set_index("run")["loss"] - forecasts.loss[static.nodes(losses)]
+    return losses.set_index("run")["loss"] - forecasts.loss[static.places(losses)]
 
 
 def scored(fitted: Fit | Average, planned: Curves, published: float) -> list[float]:

@@ -15,12 +15,8 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.laws.terms import (
-    monotone_multiplier_cpt,
-    monotone_multiplier_pt,
-    own_share_multiplier_cpt,
-    own_share_multiplier_pt,
-)
+from bayes_cpt.laws.law import DOMAINS
+from bayes_cpt.laws.replay import left_of_shift, reached_of_shift
 from bayes_cpt.statistical_model.model_files import read_spec
 
 NOISE = 0.005
@@ -71,14 +67,14 @@ def exponential(domain: str, ratio: FloatArray, a2: float) -> FloatArray:
 
 def own_share(domain: str, ratio: FloatArray, **shape: float) -> FloatArray:
     """Return the own-share multiplier."""
-    multiplier = own_share_multiplier_pt if domain == "pt" else own_share_multiplier_cpt
-    return multiplier(ratio, **shape)[None]
+    left = left_of_shift(DOMAINS[domain].own_share(ratio), **shape)
+    return (left if domain == "pt" else 1 - left)[None]
 
 
 def monotone(domain: str, ratio: FloatArray, **shape: float) -> FloatArray:
     """Return the monotone multiplier."""
-    multiplier = monotone_multiplier_pt if domain == "pt" else monotone_multiplier_cpt
-    return multiplier(ratio, **shape)[None]
+    reached = reached_of_shift(DOMAINS[domain].own_share(ratio), **shape)
+    return (1 - reached if domain == "pt" else reached)[None]
 
 
 def d_cpt(domain: str, ratio: FloatArray, h: float, e: float, g: float) -> FloatArray:

@@ -23,7 +23,7 @@ from bayes_cpt.inference.density import density_of
 from bayes_cpt.inference.sampling import sample_posterior
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.laws.features import with_areas
-from bayes_cpt.laws.registry import law
+from bayes_cpt.laws.registry import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.schedules import learning_rates, wsd
@@ -65,9 +65,9 @@ def simulated() -> Curves:
 
 def textbook(observations: Observations) -> pm.Model:
     """Return the law as the paper writes it, memory fixed, independent noise."""
-    nodes = observations.nodes["pt"]
+    places = observations.places["pt"]
     features = {
-        name: values[..., nodes]
+        name: values[..., places]
         for name, values in with_areas(observations.design, {"memory": np.asarray(MEMORY)}).items()
     }
     with pm.Model() as model:
@@ -82,7 +82,7 @@ def textbook(observations: Observations) -> pm.Model:
             "beta": pm.HalfNormal("beta", 1),
         }
         noise = pm.HalfNormal("noise", 0.01)
-        pm.Normal("loss", law("cpt").predict("pt", features, own).loss, noise, observed=observations.losses["pt"])
+        pm.Normal("loss", LAWS["cpt"].predict("pt", features, own).loss, noise, observed=observations.losses["pt"])
     return model
 
 

@@ -70,7 +70,7 @@ def test_the_power_of_the_learning_rate_in_progress_is_recovered_and_forecasts_a
         runs = pd.DataFrame({"run": list(named), "phase": "pt"}).assign(parent=None, parent_step=None, replay=None)
         planned = bc.curves_from_frames(runs, pd.concat([scheduled(run, one) for run, one in named.items()]))
         coefficients = {"pt": {**own, "C": KNOWLEDGE_PILE["pt"]["C1"]}}
-        options = {"memory": 100.0, "every": 100, "seed": 1, "response": shape}
+        options = {"memory": 100.0, "every": 100, "seed": 1, "kernel": shape}
         return simulate(planned, "annealing", coefficients, noise=noise, **options)
 
     fit = bc.fit(losses(schedules, 0.003), "annealing", draws=300, tune=300, seed=1, progress=False)

@@ -230,7 +230,7 @@ def prior_draws(prepared: Prepared, count: int, seed: int) -> Truths:
 def simulated_losses(
     prepared: Prepared, parameters: Mapping[str, FloatArray], random: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Draw losses at all nodes of a design, by domain (draws, nodes): law + discrepancy + noise.
+    """Draw losses at all points of a design, by domain (draws, points): law + discrepancy + noise.
 
     Parameters
     ----------

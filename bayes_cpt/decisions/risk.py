@@ -4,14 +4,15 @@ Each reduces the last axis (the draws) and takes a level, whose meaning is its o
 """
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayes_cpt.errors import BayesCptError, hint
+from bayes_cpt._support.registry import Registry
+from bayes_cpt.errors import BayesCptError
 
 type Draws = NDArray[Any]
 
@@ -41,21 +42,33 @@ def chance(draws: Draws, level: float) -> Draws:
     return (draws > level).mean(axis=-1)
 
 
-class Risk(NamedTuple):
-    """A measure with the level it takes if none is given; ``level`` is None where the measure has no use for one."""
+@dataclass(frozen=True)
+class Risk:
+    """A risk measure.
+
+    Parameters
+    ----------
+    measure
+        From draws (..., draw) and a level to risks (...).
+    level
+        The level if none is given; None if the measure takes none.
+    level_is_probability
+        Whether a level lies between 0 and 1.
+    """
 
     measure: Callable[[Draws, float], Draws]
     level: float | None
     level_is_probability: bool = True
 
 
-RISKS: Mapping[str, Risk] = MappingProxyType(
+RISKS: Registry[Risk] = Registry(
+    "risk measure",
     {
         "mean": Risk(mean, None),
         "quantile": Risk(quantile, 0.9),
         "cvar": Risk(cvar, 0.9),
         "chance": Risk(chance, 0.0, level_is_probability=False),
-    }
+    },
 )
 """Risk measures by name."""
 
@@ -74,8 +87,6 @@ def resolve_risk(text: str) -> Callable[[Draws], Draws]:
         If there is no such measure, or the level is not one.
     """
     name, separator, level_text = (part.strip() for part in text.partition("@"))
-    if name not in RISKS:
-        raise BayesCptError(f"No risk measure {name!r}{hint(name, RISKS)}; the measures are {', '.join(RISKS)}.")
     risk = RISKS[name]
     level = _level(text, name, level_text) if separator else risk.level or 0.0
     return lambda draws: risk.measure(draws, level)

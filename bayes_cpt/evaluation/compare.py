@@ -22,7 +22,7 @@ from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared
 from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
 from bayes_cpt.runs.curves import Curves, measured_steps
 from bayes_cpt.runs.holdout import Holdout
-from bayes_cpt.statistical_model.likelihood import marginal_log_density
+from bayes_cpt.statistical_model.low_rank_gaussian import log_density
 from bayes_cpt.statistical_model.model_files import ModelSpec
 
 REFITS = 20
@@ -211,7 +211,7 @@ def judge(prepared: Prepared, fold: Holdout, fitted: Fit, pareto_k: float = np.n
 def _density(given: Conditional) -> dict[str, float]:
     """Return the log of the mean density of all losses together, and how many draws make up that mean."""
     residual = given.points["loss"].to_numpy() - given.mean
-    logs = marginal_log_density(residual, given.variance, given.columns)
+    logs = log_density(residual, given.variance, given.columns)
     shares = softmax(logs)
     return {
         "elpd": float(np.log(np.exp(logs - logs.max()).mean()) + logs.max()),

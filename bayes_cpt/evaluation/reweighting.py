@@ -14,7 +14,8 @@ from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.inference.fit import Fit, Prepared, with_data, with_draws, without
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
-from bayes_cpt.statistical_model.likelihood import Model, effect_columns, evaluate, marginal_log_density
+from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, evaluate
+from bayes_cpt.statistical_model.low_rank_gaussian import log_density
 from bayes_cpt.statistical_model.observations import Observations
 from bayes_cpt.statistical_model.pymc_model import domain_models
 
@@ -63,16 +64,16 @@ def _log_likelihood(prepared: Prepared, fit: Fit, observations: Observations) ->
     return total
 
 
-def _of_domain(model: Model, observations: Observations, parameters: Mapping[str, FloatArray]) -> FloatArray:
-    evaluation, nodes = evaluate(model, observations.design, parameters), observations.nodes[model.domain]
+def _of_domain(model: DomainModel, observations: Observations, parameters: Mapping[str, FloatArray]) -> FloatArray:
+    evaluation, places = evaluate(model, observations.design, parameters), observations.places[model.domain]
     draws = len(evaluation.law)
     columns = [
-        np.broadcast_to(values[..., nodes], (draws, values.shape[-2], len(nodes)))
+        np.broadcast_to(values[..., places], (draws, values.shape[-2], len(places)))
         * parameters[f"{name}_scale"][:, None, None]
         for name, values in effect_columns(model, evaluation).items()
     ]
-    return marginal_log_density(
-        observations.losses[model.domain] - evaluation.law[:, nodes],
-        evaluation.noise_variance[:, nodes],
-        np.concatenate([np.zeros((draws, 0, len(nodes))), *columns], axis=1),
+    return log_density(
+        observations.losses[model.domain] - evaluation.law[:, places],
+        evaluation.noise_variance[:, places],
+        np.concatenate([np.zeros((draws, 0, len(places))), *columns], axis=1),
     )

@@ -29,9 +29,9 @@ from bayes_cpt.statistical_model.out_of_domain import (
     DEPARTURES,
     SCALE,
     Combination,
-    checkpoints,
     combination,
     departed,
+    joint_measurements,
     start_of,
     variance,
 )
@@ -39,7 +39,7 @@ from bayes_cpt.statistical_model.out_of_domain import (
 type Part = Literal["parameters", "discrepancy", "noise"]
 
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
-NODES_AT_A_TIME = 1_000
+POINTS_AT_A_TIME = 1_000
 """Points of planned runs worked on together."""
 
 
@@ -193,7 +193,7 @@ def _curves(
             Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
             for index, run in enumerate(runs)
         ]
-        rates = [together.static.features["relative_learning_rate"][nodes] for nodes in together.nodes]
+        rates = [together.static.features["relative_learning_rate"][places] for places in together.places]
         return [
             _with_out_of_domain(curve, fit.domains, combined, seen.curves, rate, include=include, seed=seed)
             for curve, rate in zip(curves, rates, strict=True)
@@ -249,18 +249,18 @@ def _combinations(fit: Fit, include: Sequence[Part]) -> list[Combination]:
             for run, by_coefficient in zip(values["k_run"].to_numpy().tolist(), values.to_numpy(), strict=True):
                 found[run] = dict(zip(COEFFICIENTS, by_coefficient.reshape(len(COEFFICIENTS), -1), strict=True))
         parameters = parameters if "parameters" in include else _averaged(parameters)
-        combined.append(Combination(domain, parameters, found, checkpoints(fit.curves, domain)))
+        combined.append(Combination(domain, parameters, found, joint_measurements(fit.curves, domain)))
     return combined
 
 
 def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
-    """Group runs, so that each group has about ``NODES_AT_A_TIME`` points."""
+    """Group runs, so that each group has about ``POINTS_AT_A_TIME`` points."""
     batch: list[str] = []
     points = 0
     for run, steps in wanted.items():
         batch.append(run)
         points += len(steps)
-        if points >= NODES_AT_A_TIME:
+        if points >= POINTS_AT_A_TIME:
             yield batch
             batch, points = [], 0
     if batch:

@@ -19,7 +19,7 @@ from bayes_cpt.runs.lineage import Checkpoint
 from bayes_cpt.runs.plans import family
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
-from bayes_cpt.statistical_model.likelihood import Model, discrepancy, evaluate
+from bayes_cpt.statistical_model.likelihood import DomainModel, discrepancy, evaluate
 
 ANCHOR_LENGTH = 0.03
 """Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
@@ -55,16 +55,16 @@ class Batch(NamedTuple):
     ----------
     static
         Features of their points, and of the transfer points of their lineages.
-    nodes
-        By run, the nodes of the steps wanted.
+    places
+        By run, the indices of the steps wanted among the points.
     starts
-        By run, the node of its transfer point.
+        By run, the index of its transfer point.
     checkpoints
         By run, what its CPT starts from; None without CPT.
     """
 
     static: Design
-    nodes: list[IntArray]
+    places: list[IntArray]
     starts: IntArray
     checkpoints: list[Checkpoint | None]
 
@@ -105,7 +105,7 @@ def past(fit: Fit, planned: Curves) -> Past:
 
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
     """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
-    reference = next(iter(fit.models.values())).reference
+    fitted_range = next(iter(fit.models.values())).fitted_range
     lines = [curves.lineage(run) for run in steps]
     starts = pd.DataFrame({"run": [line.transfer_run or line.runs[-1] for line in lines], "step": 0})
     counts = [len(wanted) for wanted in steps.values()]
@@ -113,16 +113,16 @@ def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray
     static = design(
         curves,
         pd.concat([points, starts]),
-        reference.learning_rate,
-        fit.spec.law.response,
-        reference.batch_tokens,
+        fitted_range.largest_learning_rate,
+        fit.spec.law.memory_kernel,
+        fitted_range.batch_tokens,
     )
-    places = np.split(static.nodes(points), np.cumsum(counts)[:-1])
-    return Batch(static, places, static.nodes(starts), [line.transfer_checkpoint for line in lines])
+    places = np.split(static.places(points), np.cumsum(counts)[:-1])
+    return Batch(static, places, static.places(starts), [line.transfer_checkpoint for line in lines])
 
 
 def paths(
-    model: Model,
+    model: DomainModel,
     together: Batch,
     parameters: Mapping[str, FloatArray],
     effects: Mapping[str, FloatArray],
@@ -130,13 +130,13 @@ def paths(
 ) -> list[RunPath]:
     """Return draws of each run of a batch on one domain, given parameters and effects, moved to its checkpoint."""
     values, noise = _losses(model, together.static, parameters, effects)
-    length = ANCHOR_LENGTH * model.reference.forward_area_cpt
+    length = ANCHOR_LENGTH * model.fitted_range.largest_forward_area_cpt
     fading = np.exp(-together.static.features["forward_area_cpt"] / length)
     found = []
-    for nodes, start, checkpoint in zip(together.nodes, together.starts, together.checkpoints, strict=True):
+    for places, start, checkpoint in zip(together.places, together.starts, together.checkpoints, strict=True):
         level = checkpoints.get((checkpoint.run, checkpoint.step, model.domain)) if checkpoint else None
-        moved, at_start = _from_checkpoint(values[:, nodes], values[:, start], level, fading[nodes])
-        found.append(RunPath(moved, at_start, noise[:, nodes]))
+        moved, at_start = _from_checkpoint(values[:, places], values[:, start], level, fading[places])
+        found.append(RunPath(moved, at_start, noise[:, places]))
     return found
 
 
@@ -212,9 +212,9 @@ def _from_checkpoint(
 
 
 def _losses(
-    model: Model, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
+    model: DomainModel, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return law + discrepancy, and the noise variance, (draws, nodes) each."""
+    """Return law + discrepancy, and the noise variance, (draws, points) each."""
     size = max(1, POINTS_AT_A_TIME // len(static.run))
     losses, noise = [], []
     for piece, here in zip(

@@ -22,13 +22,13 @@ from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import NOTHING, Holdout
 from bayes_cpt.statistical_model.effects import with_departures, with_effects
-from bayes_cpt.statistical_model.likelihood import Model
+from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
 from bayes_cpt.statistical_model.out_of_domain import (
     SCALE,
 )
-from bayes_cpt.statistical_model.pymc_model import build, domain_models, measured_nodes
+from bayes_cpt.statistical_model.pymc_model import build, domain_models, measured_points
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Fit:
     tree: xr.DataTree
     spec: ModelSpec
     curves: Curves
-    models: Mapping[str, Model]
+    models: Mapping[str, DomainModel]
 
     @property
     def posterior(self) -> xr.Dataset:
@@ -169,7 +169,7 @@ def fit_prepared(
         What is not fitted.
     """
     observations = without(prepared.observations, left_out)
-    density = prepared.density._replace(data={**prepared.density.data, **measured_nodes(observations)})
+    density = prepared.density._replace(data={**prepared.density.data, **measured_points(observations)})
     bend = bend_of(density.places, observations.domains, _ratios(prepared.curves, left_out))
     tree = sample_posterior(prepared.pymc_model, density, settings, bend)
     converged, verdict = diagnose(tree)
@@ -212,9 +212,8 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
         "model": spec.name,
         "model_text": spec.text,
         "law": spec.law.name,
-        "references": json.dumps(
-            {name: {"reference": model.reference, "seen": model.seen} for name, model in models.items()}
-        ),
+        "domains": json.dumps(list(models)),
+        "fitted_range": json.dumps(observations.fitted_range.to_dict()),
         "data_digest": digest(curves),
         "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "pymc", "nutpie", "arviz", "jax")}),
         "set_aside": len(observations.set_aside),
@@ -227,12 +226,7 @@ def without(observations: Observations, left_out: Holdout) -> Observations:
     """Leave the measurements of some runs' steps out; the design stays as it is."""
     static = observations.design
     kept = static.step < left_out.first_steps(static.runs)[static.run]
-    return replace(
-        observations,
-        nodes={domain: nodes[kept[nodes]] for domain, nodes in observations.nodes.items()},
-        losses={domain: losses[kept[observations.nodes[domain]]] for domain, losses in observations.losses.items()},
-        out_of_domain={domain: found.part(kept[found.nodes]) for domain, found in observations.out_of_domain.items()},
-    )
+    return observations.only(kept)
 
 
 def summary(fit: Fit) -> pd.DataFrame:
@@ -260,8 +254,8 @@ def _constant(observations: Observations) -> xr.Dataset:
     """Return run and step of every measured point."""
     runs, static = np.array(observations.design.runs), observations.design
     columns = {}
-    combined = {domain: found.nodes for domain, found in observations.out_of_domain.items()}
-    for domain, nodes in {**observations.nodes, **combined}.items():
-        columns[f"run_{domain}"] = (f"point_{domain}", runs[static.run[nodes]])
-        columns[f"step_{domain}"] = (f"point_{domain}", static.step[nodes])
+    combined = {domain: found.places for domain, found in observations.out_of_domain.items()}
+    for domain, places in {**observations.places, **combined}.items():
+        columns[f"run_{domain}"] = (f"point_{domain}", runs[static.run[places]])
+        columns[f"step_{domain}"] = (f"point_{domain}", static.step[places])
     return xr.Dataset(columns)

@@ -6,17 +6,19 @@ the sampler moves in that number and the exponent; the posterior is the same. Tw
 and then these coordinates would bend more than the parameters do.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytensor.tensor as pt
 
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.inference.density import Function
-from bayes_cpt.laws.terms import SHARES
+from bayes_cpt.inference.density import Function, traced
+from bayes_cpt.laws.law import DOMAINS
+from bayes_cpt.laws.replay import left_of_shift
 
 SCALE, EXPONENT = "replay_scale_log__", "replay_exponent_log__"
 """The form's parameters in the unconstrained vector: logs."""
@@ -58,19 +60,22 @@ def bend_of(places: Mapping[str, IntArray], domains: Sequence[str], ratios: Coll
     inner = [ratio for ratio in ratios if 0 < ratio < 1]
     if len(inner) != 1 or 0 not in ratios or SCALE not in places or EXPONENT not in places:
         return None
-    share = tuple(SHARES[domain](inner[0]) for domain in domains)
+    share = tuple(DOMAINS[domain].own_share(inner[0]) for domain in domains)
     return Bend(tuple(places[SCALE].tolist()), tuple(places[EXPONENT].tolist()), share)
 
 
 def left_at(log_scale: Any, log_exponent: Any, share: Any) -> jax.Array:
-    """Return the logit of the shift's multiplier at an own share, as a part of 1 - share, than which it is smaller.
-
-    ``(f(share) - f(1)) / (1 - f(1))``, ``f(s) = (1 + s/scale)^-exponent``.
-    """
-    scale, exponent = jnp.exp(log_scale), jnp.exp(log_exponent)
-    there, at_full = -exponent * jnp.log1p(share / scale), -exponent * jnp.log1p(1 / scale)
-    log_left = at_full + jnp.log(jnp.expm1(there - at_full)) - jnp.log(-jnp.expm1(at_full)) - jnp.log1p(-share)
+    """Return the logit of what is left of the shift at an own share, as a part of 1 - share: it is always smaller."""
+    (left,) = _left_of_shift()(share, jnp.exp(log_scale), jnp.exp(log_exponent))
+    log_left = jnp.log(left) - jnp.log1p(-share)
     return log_left - jnp.log1p(-jnp.exp(log_left))
+
+
+@cache
+def _left_of_shift() -> Callable[..., Sequence[jax.Array]]:
+    """Return `bayes_cpt.laws.replay.left_of_shift` as a function that JAX can trace."""
+    inputs = [pt.dscalar(name) for name in ("own_share", "replay_scale", "replay_exponent")]
+    return traced(inputs, [left_of_shift(*inputs)])
 
 
 def _log_scale(left: jax.Array, log_exponent: jax.Array, share: jax.Array) -> jax.Array:
@@ -88,6 +93,7 @@ def _log_scale(left: jax.Array, log_exponent: jax.Array, share: jax.Array) -> ja
     return found - (left_at(found, log_exponent, share) - left) / slope
 
 
+_all_left = jnp.vectorize(left_at)
 _slope = jax.grad(left_at)
 _log_scales = jax.vmap(_log_scale)
 
@@ -95,7 +101,9 @@ _log_scales = jax.vmap(_log_scale)
 def straight(x: FloatArray, bend: Bend) -> FloatArray:
     """Return the straight coordinates of a vector, or of many (..., size)."""
     moved = np.array(x)
-    moved[..., list(bend.scale)] = left_at(x[..., list(bend.scale)], x[..., list(bend.exponent)], np.array(bend.share))
+    moved[..., list(bend.scale)] = _all_left(
+        x[..., list(bend.scale)], x[..., list(bend.exponent)], np.array(bend.share)
+    )
     return moved
 
 

@@ -11,10 +11,9 @@ from bayes_cpt._support.files import replacing
 from bayes_cpt.errors import FitFileError
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit
-from bayes_cpt.laws.coefficients import Reference
+from bayes_cpt.laws.features import FittedRange
 from bayes_cpt.runs.curve_folder import curves_from_frames
-from bayes_cpt.statistical_model.discrepancy import Seen
-from bayes_cpt.statistical_model.likelihood import Model
+from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import parse_spec
 
 TABLES = ("runs", "learning_rates", "losses")
@@ -78,15 +77,15 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     FitFileError
         If it is another tree.
     """
-    missing = [name for name in ("model", "model_text", "references", *TABLES) if name not in tree.attrs]
+    missing = [name for name in ("model", "model_text", "domains", "fitted_range", *TABLES) if name not in tree.attrs]
     if missing or "posterior" not in tree:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing or ['posterior'])}")
     spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
     runs, rates, losses = (pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES)
     curves = curves_from_frames(runs, rates, losses)
-    references = json.loads(tree.attrs["references"])
+    fitted_range = FittedRange.from_dict(json.loads(tree.attrs["fitted_range"]))
     models = {
-        domain: Model(spec.law, spec.components, domain, Reference(*fixed["reference"]), Seen(*fixed["seen"]))
-        for domain, fixed in references.items()
+        domain: DomainModel(spec.law, spec.components, domain, fitted_range)
+        for domain in json.loads(tree.attrs["domains"])
     }
     return Fit(tree, spec, curves, models)

@@ -1,6 +1,11 @@
-"""Forward and annealing areas of learning-rate (LR) schedules, along the lineage of a run.
+"""Forward and annealing areas of learning-rate (LR) schedules, along the lineage of a run, and forward progress.
 
 Sources: Eq. 1 (Tissue et al. 2024, arXiv 2408.11029) and Eq. 2 (Wang et al., ICML 2025, arXiv 2505.07796).
+
+Forward progress is the forward area of the base, in which a step counts by a power of its LR. In the paper's law,
+S1^-alpha falls by the sum of the LR, a power of 1. On public pre-training curves and on the shipped ones, steps at a
+low LR bring the base forward by more than their share: docs/discrepancy.md has the evidence. As the power is sampled,
+progress is kept as rows over a grid of powers, like the annealing areas (`bayes_cpt.laws.memory_kernels`).
 """
 
 from collections.abc import Sequence
@@ -10,11 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
-from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt._support.interpolation import grid_weights
+from bayes_cpt._support.typing import Array, FloatArray, IntArray
 from bayes_cpt.errors import DataError
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done
 
 TINY = 1e-200
+FORWARD_POWERS: FloatArray = np.linspace(0, 1.5, 13)
+"""Grid of the power of the LR in progress; interpolation on it is right to about a thousandth of the progress."""
 
 
 class Areas(NamedTuple):
@@ -61,7 +69,7 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
     The annealing area S2_t = sum_{i<=t} m_i with m_t = lambda m_{t-1} + (eta_{t-1} - eta_t) starts anew with CPT.
     Which change comes first: in PT, the one after the warm-up (the initial stretch of strictly rising LRs, which is
     not annealing; a later re-warm-up is, negatively); in CPT, the jump from the last LR of PT to the first of CPT.
-    Without PT in the lineage (an unknown checkpoint) that jump is unknown and taken as 0: see `jump_response`.
+    Without PT in the lineage (an unknown checkpoint) that jump is unknown and taken as 0: see `jump_area`.
     """
     pretraining, continued = phases_of(lineage)
     points, memories = _checked_points(steps, lineage[-1].learning_rate.size), _checked_memory(memory)
@@ -81,7 +89,24 @@ def forward_area(phase: Phase) -> FloatArray:
     return np.concatenate([[0.0], np.cumsum(phase.learning_rate * phase.tokens)])
 
 
-def jump_response(steps: ArrayLike, memory: ArrayLike) -> FloatArray:
+def progress_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
+    """Return the sum of peak x (LR / peak)^power x tokens over the steps done, (powers, points); power 1 gives S1."""
+    share = phase.learning_rate / peak
+    return np.array(
+        [
+            # a step at an LR of 0 brings nothing, whatever the power
+            forward_area(phase._replace(learning_rate=peak * np.where(share > 0, share**power, 0.0)))[position]
+            for power in FORWARD_POWERS
+        ]
+    )
+
+
+def progress_weights(forward_power: Array) -> Array:
+    """Return the weights (..., powers) that interpolate on ``FORWARD_POWERS``."""
+    return grid_weights(forward_power, FORWARD_POWERS)
+
+
+def jump_area(steps: ArrayLike, memory: ArrayLike) -> FloatArray:
     """CPT annealing area of a unit LR drop between the transfer point and the first CPT step.
 
     The annealing area is linear in that drop. So, if the last LR of PT is unknown, the area is that of `areas` without
@@ -112,7 +137,7 @@ def annealing_area(phase: Phase, position: IntArray, memories: FloatArray) -> Fl
     """Annealing area of a phase at positions (steps done), (points, memories).
 
     Summing m_t over time undoes the difference in it: S2_t = lambda S2_{t-1} + fall_t, where fall_t is the sum of the
-    drops up to t. That is one recursion a memory, of which only the asked positions are kept. A step of b reference
+    drops up to t. That is one recursion per memory, of which only the asked positions are kept. A step of b reference
     steps' tokens forgets lambda^b, and adds what b steps would.
     """
     # TINY keeps a fading area out of the subnormal numbers, which are ten times slower; what it leaves is cut to 0

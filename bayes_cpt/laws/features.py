@@ -1,12 +1,15 @@
-"""What the laws read of a run: areas, replay ratio and learning rate (LR) at asked points, and who descends from whom.
+"""What the laws read of a run: areas, replay ratio and learning rate (LR) at points of it, and which run is its parent.
 
-Annealing areas are kept as rows of a memory kernel (`bayes_cpt.laws.memory_kernels`), progress as rows over powers of
-the LR (`bayes_cpt.laws.forward_progress`), so that a sampler may vary their parameters without walking through the
-steps. All of it is static: computed once, from the exact LR of every step.
+A point is a run and a step of it. Annealing areas are kept as rows of a memory kernel
+(`bayes_cpt.laws.memory_kernels`), progress as rows over powers of the LR (`bayes_cpt.laws.areas.progress_rows`), so
+that a sampler may vary their parameters without walking through the steps. All of it is static: computed once, from
+the exact LR of every step.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -14,9 +17,8 @@ from numpy.typing import NDArray
 
 from bayes_cpt._support.typing import Array, FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws.areas import forward_area
-from bayes_cpt.laws.forward_progress import progress_rows, progress_weights
-from bayes_cpt.laws.memory_kernels import EXPONENTIAL, Response
+from bayes_cpt.laws.areas import forward_area, progress_rows, progress_weights
+from bayes_cpt.laws.memory_kernels import EXPONENTIAL, MemoryKernel
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done, warmup_of
 
@@ -25,6 +27,79 @@ MILLION = 1e6
 PROGRESS = ("progress_pt", "progress_cpt")
 LONG_SINCE = 1e3
 """Warm-ups since the own one, of a run whose pre-training is not known."""
+FEATURES: Mapping[str, str] = MappingProxyType(
+    {
+        "progress_pt": "forward progress of pre-training (PT), LR x steps: S1_pt, or the sum of a power of the LR",
+        "progress_cpt": "forward progress of continual pre-training (CPT), LR x steps",
+        "forward_area_pt": "forward area S1_pt, LR x steps",
+        "forward_area_cpt": "forward area S1_cpt, LR x steps",
+        "annealing_area_pt": "annealing area S2_pt, LR x steps",
+        "annealing_area_cpt": "annealing area S2_cpt, LR x steps",
+        "warmup_area_pt": "what of the PT warm-up is still to come into effect, LR x steps; of kernels that count it",
+        "jump_area_cpt": "S2_cpt of a jump of the largest LR at the transfer point, where the PT is not known",
+        "replay_ratio": "share of D_pt in the data; 1 in PT",
+        "own_share": "share of the domain's own data: the replay ratio on pt, what is left of 1 on cpt",
+        "model_size": "parameters of the model, in millions",
+        "length_cpt": "steps of CPT, at least 1",
+        "peak_learning_rate_cpt": "largest LR of CPT so far over the largest in the data",
+        "relative_learning_rate": "LR over the largest in the data",
+        "warmups_since": "forward area since the PT warm-up, over that of the warm-up",
+    }
+)
+"""Every feature that a formula of a law may read, by the name of its argument."""
+
+
+@dataclass(frozen=True)
+class FittedRange:
+    """The range of the fitted data: where a law's observable parameters are read, and beyond which bands open.
+
+    All domains share it. A function that converts coefficients takes its fields by name.
+
+    Parameters
+    ----------
+    largest_forward_area
+        Of both phases together, over all points (LR x steps).
+    largest_forward_area_cpt
+        The same of continual pre-training (CPT) alone; 1 if there is none.
+    smallest_measured_forward_area, largest_measured_forward_area
+        Of both phases together, over the points with a measured loss.
+    largest_learning_rate
+        Largest LR in the data.
+    smallest_model_size, largest_model_size
+        Millions of parameters; NaN if not given.
+    batch_tokens
+        Tokens of the reference step, in which areas are counted; NaN if not given.
+    longest_cpt
+        Most steps of CPT.
+    longest_lineage
+        Most reference steps of a run and its ancestors together.
+    """
+
+    largest_forward_area: float
+    largest_forward_area_cpt: float
+    largest_learning_rate: float
+    smallest_measured_forward_area: float = np.nan
+    largest_measured_forward_area: float = np.nan
+    smallest_model_size: float = np.nan
+    largest_model_size: float = np.nan
+    batch_tokens: float = np.nan
+    longest_cpt: float = np.nan
+    longest_lineage: float = np.nan
+
+    def to_dict(self) -> dict[str, float]:
+        """Return its fields by name, as a fit file keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, float]) -> Self:
+        """Make one of what `to_dict` returned.
+
+        Raises
+        ------
+        TypeError
+            If a field is unknown, or one without a default is missing.
+        """
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -40,14 +115,14 @@ class Design:
     is_cpt
         (runs,) Whether the run is continual pre-training.
     start
-        (runs,) Node at which a run starts: its step 0.
+        (runs,) Index of the point at which a run starts: its step 0.
     run, step
-        (nodes,) Index of the run, and the step within it.
+        (points,) Index of the run, and the step within it.
     features
-        By name, (nodes,) each; progress and annealing areas are (rows, nodes), the latter over memory x ``peak``.
+        By name, (points,) each; progress and annealing areas are (rows, points), the latter over memory x ``peak``.
     peak
         The LR by which annealing areas and LRs are scaled.
-    response
+    memory_kernel
         How drops of the LR come into effect.
     """
 
@@ -59,10 +134,15 @@ class Design:
     step: IntArray
     features: Mapping[str, FloatArray]
     peak: float
-    response: Response
+    memory_kernel: MemoryKernel
 
-    def nodes(self, points: pd.DataFrame) -> IntArray:
-        """Return the nodes of points given as columns ``run`` and ``step``."""
+    @property
+    def forward_area(self) -> FloatArray:
+        """Forward area of both phases together, (points,)."""
+        return self.features["forward_area_pt"] + self.features["forward_area_cpt"]
+
+    def places(self, points: pd.DataFrame) -> IntArray:
+        """Return the indices at which the design has points given as columns ``run`` and ``step``."""
         stride = int(self.step.max()) + 1
         keys = self.run * stride + self.step
         order = np.argsort(keys)
@@ -74,7 +154,7 @@ def design(
     curves: Curves,
     points: pd.DataFrame,
     peak: float,
-    response: Response = EXPONENTIAL,
+    memory_kernel: MemoryKernel = EXPONENTIAL,
     batch_tokens: float = np.nan,
 ) -> Design:
     """Compute the features at ``points`` and at the starts of all runs involved.
@@ -87,7 +167,7 @@ def design(
         Columns ``run`` and ``step``; repeated rows count once.
     peak
         LR by which areas and LRs are scaled.
-    response
+    memory_kernel
         How drops of the LR come into effect.
     batch_tokens
         Tokens of a reference step: areas count such steps. Runs whose ``batch_tokens`` is not given are taken to have
@@ -106,7 +186,7 @@ def design(
         key = (line.checkpoint, curves.records[name].phase, curves.records[name].batch_tokens)
         key = (*key, id(line.learning_rate), steps.tobytes())
         if key not in found:
-            found[key] = _schedule_features(line.segments(batch_tokens), steps, peak, response)
+            found[key] = _schedule_features(line.segments(batch_tokens), steps, peak, memory_kernel)
         own = {
             "replay_ratio": np.full(steps.size, _replay_ratio(curves, name)),
             "model_size": np.full(steps.size, curves.records[name].model_size / MILLION),
@@ -123,7 +203,7 @@ def design(
         step=step,
         features={name: np.concatenate([part[name] for part in by_run], axis=-1) for name in by_run[0]},
         peak=peak,
-        response=response,
+        memory_kernel=memory_kernel,
     )
 
 
@@ -136,13 +216,14 @@ def _positions(names: pd.Series, runs: Sequence[str]) -> IntArray:
 def with_areas(design: Design, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """Return the features with progress and annealing areas for given parameters, in LR x steps.
 
-    Parameters are those of the response, and ``forward_power``, without which progress is the forward area. They may
-    carry leading dimensions (draws): the areas then are (..., nodes).
+    Parameters are those of the memory kernel, and ``forward_power``, without which progress is the forward area. They
+    may have leading dimensions (draws): the areas then are (..., points).
     """
-    if "memory" not in design.response.parameters:
+    kernel = design.memory_kernel
+    if not kernel.parameters:
         return dict(design.features)
-    of_response = {name: parameters[name] for name in design.response.parameters}
-    of_annealing = design.response.weights(**of_response) * parameters["memory"][..., None] * design.peak
+    shape = {name: parameters[name] for name in kernel.parameters}
+    of_annealing = kernel.weights(**shape) * parameters["memory"][..., None] * design.peak
     of_progress = progress_weights(parameters.get("forward_power", np.ones(())))
     return {
         name: (of_progress if name in PROGRESS else of_annealing) @ values if values.ndim == 2 else values
@@ -157,7 +238,9 @@ def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:
     return list(ordered)
 
 
-def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, response: Response) -> dict[str, FloatArray]:
+def _schedule_features(
+    parts: list[Segment], steps: IntArray, peak: float, memory_kernel: MemoryKernel
+) -> dict[str, FloatArray]:
     pretraining, continued = phases_of(parts)
     at_pt, at_cpt = steps_done(parts, steps)
     first = np.zeros_like(continued.drop)
@@ -166,7 +249,9 @@ def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, respo
         first[0] = 1.0
         continued = continued._replace(drop=continued.drop - continued.learning_rate[0] * first)
     rates = np.concatenate([pretraining.learning_rate, continued.learning_rate])
-    warmup = {"warmup_area_pt": response.warmup_rows(pretraining, at_pt, peak)} if response.warmup_rows else {}
+    warmup = (
+        {"warmup_area_pt": memory_kernel.warmup_rows(pretraining, at_pt, peak)} if memory_kernel.warmup_rows else {}
+    )
     forward_pt = forward_area(pretraining)
     return warmup | {
         # S1^-alpha has no value at 0: a run from scratch is read as if it had had one step at the peak
@@ -178,9 +263,9 @@ def _schedule_features(parts: list[Segment], steps: IntArray, peak: float, respo
         # a law of finished runs has no value before the first step
         "length_cpt": np.maximum(np.concatenate([[0.0], np.cumsum(continued.tokens)]), 1.0)[at_cpt],
         "peak_learning_rate_cpt": peak_learning_rate(continued, peak)[at_cpt],
-        "annealing_area_pt": response.rows(pretraining, at_pt, peak),
-        "annealing_area_cpt": response.rows(continued, at_cpt, peak),
-        "jump_area_cpt": response.rows(continued._replace(drop=peak * first), at_cpt, peak),
+        "annealing_area_pt": memory_kernel.rows(pretraining, at_pt, peak),
+        "annealing_area_cpt": memory_kernel.rows(continued, at_cpt, peak),
+        "jump_area_cpt": memory_kernel.rows(continued._replace(drop=peak * first), at_cpt, peak),
         "relative_learning_rate": rates[np.maximum(at_pt + at_cpt - 1, 0)] / peak,
     }
 

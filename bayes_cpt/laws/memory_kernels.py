@@ -1,17 +1,19 @@
-"""How a drop of the learning rate (LR) comes into effect: the responses of the annealing term, and ``RESPONSES``.
+"""Memory kernels: how a drop of the learning rate (LR) comes into effect in the annealing term, and ``MEMORY_KERNELS``.
 
-The annealing area of a law is the sum over all changes of the LR of the drop times a response that grows from 0 to the
-memory (in steps). Its shape has parameters that a sampler varies, so it is held as rows, computed once from the exact
-LR of every step, whose weighted sum is the area: the weights alone depend on the parameters.
+The annealing area of a law is the sum over all changes of the LR of the drop times a kernel that grows from 0 to the
+memory (in steps). Its shape has parameters that a sampler varies, so the area is kept as rows, computed once from the
+exact LR of every step, whose weighted sum is the area: the weights alone depend on the parameters.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from bayes_cpt._support.interpolation import cubic_weights, grid_weights
+from bayes_cpt._support.registry import Registry
 from bayes_cpt._support.typing import Array, FloatArray, IntArray
+from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.areas import TINY, annealing_area, faded, forward_area
 from bayes_cpt.runs.lineage import Phase
 
@@ -20,7 +22,7 @@ MEMORIES: FloatArray = np.geomspace(1, 200_000, 48)
 RATE_WEIGHTS: FloatArray = np.linspace(-0.2, 0.6, 5)
 """Grid of Eq. 9's exponent of the LR."""
 DECAY_RATES: FloatArray = np.geomspace(5e-7, 3, 36)
-"""Grid of rates, a step at the peak LR, of which a power-law response is a mixture."""
+"""Grid of rates, per step at the peak LR, of which a power-law kernel is a mixture."""
 SLOWER_RATES: FloatArray = DECAY_RATES[0] * (DECAY_RATES[1] / DECAY_RATES[0]) ** np.arange(-62.0, 0.0)
 """The same grid carried on to rates at which nothing comes into effect: they count in the mixture, and have no rows."""
 RATE_POWERS: FloatArray = np.linspace(-0.25, 1.75, 9)
@@ -31,19 +33,28 @@ SMALLEST_SHARE = 1e-3
 """Of the peak: below it an LR counts as this in powers of the LR."""
 
 
-class Response(NamedTuple):
+@dataclass(frozen=True)
+class MemoryKernel:
     """How drops of the LR come into effect.
 
     Parameters
     ----------
     parameters
-        Names of those that shape it; ``memory``, in steps, is the first.
+        Names of the sampled parameters that shape it, ``memory``, in steps, among them; none where the law does not
+        depend on the LR.
     rows
-        Of a phase, positions in it and the peak LR: (rows, points), shares of full annealing from the peak.
+        From a phase, positions in it (steps done) and the peak LR to (rows, points): shares of full annealing from the
+        peak.
     weights
-        Of the parameters (each ...): (..., rows).
+        From the parameters by name (each ...) to (..., rows). Written with operators and NumPy ufuncs, so that it
+        runs on NumPy and PyTensor.
     warmup_rows
-        As ``rows``, of the rises of the PT warm-up; None where they do not count.
+        As ``rows``, for the rises of the PT warm-up; None where they do not count.
+
+    Raises
+    ------
+    SpecError
+        If it has parameters, and ``memory`` is none of them.
     """
 
     parameters: tuple[str, ...]
@@ -51,19 +62,26 @@ class Response(NamedTuple):
     weights: Callable[..., Array]
     warmup_rows: Callable[[Phase, IntArray, float], FloatArray] | None = None
 
+    def __post_init__(self) -> None:
+        if self.parameters and "memory" not in self.parameters:
+            raise SpecError(
+                "a memory kernel has the parameter 'memory', in steps, which areas are scaled by; it has only "
+                f"{', '.join(self.parameters)}"
+            )
+
 
 def exponential_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Eq. 1: S2 over memory x peak, at each of ``MEMORIES``."""
+    """Return the rows of Eq. 1: S2 over memory x peak, at each of ``MEMORIES``."""
     return (annealing_area(phase, position, MEMORIES) / (MEMORIES * peak)).T
 
 
 def memory_weights(memory: Array) -> Array:
-    """Weights (..., memories) that interpolate on ``MEMORIES``, in log memory."""
-    return _cubic_weights(np.log(memory / MEMORIES[0]) / np.log(MEMORIES[1] / MEMORIES[0]), MEMORIES.size)
+    """Return the weights (..., memories) that interpolate on ``MEMORIES``, in log memory."""
+    return cubic_weights(np.log(memory / MEMORIES[0]) / np.log(MEMORIES[1] / MEMORIES[0]), MEMORIES.size)
 
 
 def weighted_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Eq. 9: as `exponential_rows`, each m_i times (LR_i / peak)^rate_weight, rate_weight by memory."""
+    """Return the rows of Eq. 9: as `exponential_rows`, each m_i times (LR_i / peak)^rate_weight, by both."""
     until = int(position.max(initial=0))
     drop, share = phase.drop[:until], np.maximum(phase.learning_rate[:until] / peak, SMALLEST_SHARE)
     rows = np.empty((RATE_WEIGHTS.size, MEMORIES.size, position.size))
@@ -76,14 +94,16 @@ def weighted_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
 
 
 def weighted_weights(memory: Array, rate_weight: Array) -> Array:
-    """Weights (..., rate weights x memories) of `weighted_rows`."""
+    """Return the weights (..., rate weights x memories) of `weighted_rows`."""
     return _outer(grid_weights(rate_weight, RATE_WEIGHTS), memory_weights(memory))
 
 
 def multi_power_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Sum of drops x (1 - e^(-rate z)), z the forward area since the drop over peak, times (LR / peak)^-rate_power.
+    """Return the sum of drops x (1 - e^(-rate z)), by rate and exponent.
 
-    A power-law response is a mixture of such exponentials over the rate (`multi_power_weights`). LR is that after the
+    z is the forward area since the drop over peak, times (LR / peak)^-rate_power.
+
+    A power-law kernel is a mixture of such exponentials over the rate (`multi_power_weights`). LR is that after the
     drop, as in the multi-power law (Luo et al., ICLR 2025, arXiv 2503.12811): at a low LR a drop takes effect faster,
     counted by forward area.
     """
@@ -91,7 +111,7 @@ def multi_power_rows(phase: Phase, position: IntArray, peak: float) -> FloatArra
 
 
 def multi_power_warmup_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """As `multi_power_rows`, of the rises of the PT warm-up by what of their effect is still to come.
+    """Return, as `multi_power_rows`, those of the rises of the PT warm-up by what of their effect is still to come.
 
     The multi-power law counts them as the negative drops that they are. Once all of their effect is there, that is a
     constant, which L0 absorbs.
@@ -114,10 +134,10 @@ def _sum_over_drops(
 
 
 def multi_power_weights(memory: Array, rate_power: Array, tail: Array) -> Array:
-    """Weights of `multi_power_rows` for the response 1 - (1 + tail z / memory)^(-1 / tail).
+    """Return the weights of `multi_power_rows` for the kernel 1 - (1 + tail z / memory)^(-1 / tail).
 
     That is the mixture of 1 - e^(-s z / memory) over s ~ Gamma(1 / tail, mean 1), here by the trapezoidal rule in log
-    s. As ``tail`` goes to 0 the response becomes exponential; below .05 the grid is too coarse for it.
+    s. As ``tail`` goes to 0 the kernel becomes exponential; below .05 the grid is too coarse for it.
     """
     shape = 1 / tail[..., None]
     log_rate = np.log(np.concatenate([SLOWER_RATES, DECAY_RATES])) + np.log(memory)[..., None]
@@ -145,41 +165,21 @@ def _blocks(phase: Phase, peak: float) -> tuple[FloatArray, FloatArray, FloatArr
 
 
 def _outer(first: Array, second: Array) -> Array:
-    """Products (..., n x m) of weights (..., n) and (..., m)."""
+    """Return the products (..., n x m) of weights (..., n) and (..., m)."""
     product = first[..., :, None] * second[..., None, :]
     return product.reshape((*product.shape[:-2], -1))
 
 
-def grid_weights(value: Array, grid: FloatArray) -> Array:
-    """Weights (..., size) that interpolate on an even grid."""
-    return _cubic_weights((value - grid[0]) / (grid[1] - grid[0]), grid.size)
-
-
-def _cubic_weights(place: Array, size: int) -> Array:
-    """Weights (..., size) that interpolate on a grid 0, 1, ...: cubic convolution (Keys 1981).
-
-    Written with operators and ufuncs alone, so that it serves NumPy and PyTensor. Beyond the grid the nearest
-    interior value is used.
-    """
-    first, last = 1.0, size - 2.0
-    place = first + _positive_part(place - first) - _positive_part(place - last)
-    distance = np.abs(place[..., None] - np.arange(size))
-    near, far = _positive_part(1 - distance), _positive_part(2 - distance)
-    return 0.5 * far**3 - 0.5 * far**2 - 2 * near**3 + near**2
-
-
-def _positive_part(values: Array) -> Array:
-    """Written without ``np.maximum``, which PyTensor does not take part in."""
-    return 0.5 * (values + np.abs(values))
-
-
-NONE = Response((), lambda _phase, position, _peak: np.zeros((1, position.size)), lambda: np.ones(1))
-"""Of laws that do not know the LR."""
-EXPONENTIAL = Response(("memory",), exponential_rows, memory_weights)
-RATE_WEIGHTED = Response(("memory", "rate_weight"), weighted_rows, weighted_weights)
-MULTI_POWER = Response(("memory", "rate_power", "tail"), multi_power_rows, multi_power_weights, multi_power_warmup_rows)
-
-RESPONSES: Mapping[str, Response] = MappingProxyType(
-    {"none": NONE, "exponential": EXPONENTIAL, "rate-weighted": RATE_WEIGHTED, "multi-power": MULTI_POWER}
+NONE = MemoryKernel((), lambda _phase, position, _peak: np.zeros((1, position.size)), lambda: np.ones(1))
+"""Of laws that do not read the LR."""
+EXPONENTIAL = MemoryKernel(("memory",), exponential_rows, memory_weights)
+RATE_WEIGHTED = MemoryKernel(("memory", "rate_weight"), weighted_rows, weighted_weights)
+MULTI_POWER = MemoryKernel(
+    ("memory", "rate_power", "tail"), multi_power_rows, multi_power_weights, multi_power_warmup_rows
 )
-"""Every response by name."""
+
+MEMORY_KERNELS: Registry[MemoryKernel] = Registry(
+    "memory kernel",
+    {"none": NONE, "exponential": EXPONENTIAL, "rate-weighted": RATE_WEIGHTED, "multi-power": MULTI_POWER},
+)
+"""Memory kernels by name."""

@@ -8,8 +8,8 @@ import pandas as pd
 
 from bayes_cpt.laws.areas import areas
 from bayes_cpt.laws.features import design, peak_learning_rate, with_areas
-from bayes_cpt.laws.registry import Law, law
-from bayes_cpt.laws.terms import Terms
+from bayes_cpt.laws.law import Law, Terms
+from bayes_cpt.laws.registry import LAWS
 from bayes_cpt.runs import schedules
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves
@@ -40,7 +40,7 @@ def law_curve(
     Parameters
     ----------
     name
-        Of the law; one that knows the pre-training, of one model size and the exponential response.
+        Of the law; one that knows the pre-training, of one model size and the exponential memory kernel.
     coefficients
         By domain, the law's own coefficients.
     pretraining, schedule
@@ -67,7 +67,8 @@ def law_curve(
         "replay_ratio": replay,
         "peak_learning_rate_cpt": peak_learning_rate(phases_of(lineage)[1], peak)[steps],
     }
-    return {domain: law(name).predict(domain, features, own) for domain, own in coefficients.items()}
+    chosen = LAWS[name]
+    return {domain: chosen.predict(domain, features, own) for domain, own in coefficients.items()}
 
 
 def simulate(
@@ -79,7 +80,7 @@ def simulate(
     noise: float,
     every: int,
     seed: int,
-    response: Mapping[str, float] = MappingProxyType({}),
+    kernel: Mapping[str, float] = MappingProxyType({}),
 ) -> Curves:
     """Give runs the losses that a law says, with independent Gaussian noise.
 
@@ -99,20 +100,20 @@ def simulate(
         Steps between points; the first step measured is ``every`` in pre-training, 0 in CPT.
     seed
         Of the noise.
-    response
-        Further parameters of the response to a drop of the LR, where the law has any.
+    kernel
+        Further parameters of the memory kernel, where the law has any.
     """
     random = np.random.default_rng(seed)
     peak = max(planned.learning_rate(run).max() for run in planned.runs.index)
     points = pd.concat([_points(planned, str(run), every) for run in planned.runs.index], ignore_index=True)
-    static = design(planned, points, peak, law(name).response)
-    shape = {name: np.asarray(value) for name, value in {"memory": memory, **response}.items()}
+    static = design(planned, points, peak, LAWS[name].memory_kernel)
+    shape = {name: np.asarray(value) for name, value in {"memory": memory, **kernel}.items()}
     features = with_areas(static, shape)
-    nodes = static.nodes(points)
+    places = static.places(points)
     losses = [
         points.assign(
             domain=domain,
-            loss=law(name).predict(domain, features, own).loss[nodes] + noise * random.standard_normal(len(points)),
+            loss=LAWS[name].predict(domain, features, own).loss[places] + noise * random.standard_normal(len(points)),
         )
         for domain, own in coefficients.items()
     ]
@@ -165,6 +166,6 @@ def pilot_runs(described: Law, points: int = 12) -> Curves:
             {"run": run, "step": np.linspace(first[run], used.size, points).astype(int), "domain": domain, "loss": LOSS}
         )
         for run, used in rates.items()
-        for domain in described.terms
+        for domain in described.domains
     ]
     return curves_from_frames(runs, pd.concat(lr), pd.concat(losses))

@@ -19,22 +19,23 @@ integrates them out exactly (Woodbury's identity), at a cost linear in the point
 evidence. Everything here runs on NumPy, with leading dimensions for draws, and on PyTensor.
 """
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
+from bayes_cpt._support.registry import Registry
 from bayes_cpt._support.typing import Array, FloatArray, IntArray
-from bayes_cpt.laws.features import Design
-from bayes_cpt.laws.terms import Terms
+from bayes_cpt.errors import SpecError
+from bayes_cpt.laws.features import Design, FittedRange
+from bayes_cpt.laws.law import Law, Terms
 
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""
 SMOOTH_MODES = 10
 WARMUP_RATES = np.array([1.0, 2.0, 4.0])
-"""Rates at which what the warm-up leaves fades, a warm-up's forward area."""
+"""Rates at which what the warm-up leaves fades, per forward area of the warm-up."""
 SHAPE_RANGE = (-6.0, 1.0)
 """Logs of the forward area of continual pre-training, over its largest, between which the shift's shape may vary."""
 SHAPE_MODES = 8
@@ -44,132 +45,175 @@ OPENING = 1.5
 """By how much of its own size the law's misfit may grow with each e-fold of forward area beyond the data."""
 
 
-class Seen(NamedTuple):
-    """The range of the fitted data: logs of the forward area over the reference, and of model sizes in millions."""
-
-    shortest: float
-    longest: float
-    smallest: float
-    largest: float
-
-
-class Nodes(NamedTuple):
-    """What the columns of the effects are made of, at the nodes of a design.
+@dataclass(frozen=True)
+class Evaluation:
+    """A domain's law and noise at the points of a design: what the columns of effects are made of.
 
     Parameters
     ----------
     design
         The points.
     terms
-        The law's terms at the nodes.
-    log_forward_area
-        (nodes,) Log of the forward area over the reference.
-    log_forward_area_cpt
-        (nodes,) The same of continual pre-training's.
-    seen
+        The law's terms, (..., points) each.
+    noise_variance
+        (..., points).
+    fitted_range
         The range of the fitted data.
     """
 
     design: Design
     terms: Terms
-    log_forward_area: Array
-    log_forward_area_cpt: Array
-    seen: Seen
+    noise_variance: Array
+    fitted_range: FittedRange
+
+    @property
+    def law(self) -> Array:
+        """What the law says, (..., points)."""
+        return self.terms.loss
+
+    @cached_property
+    def log_forward_area(self) -> FloatArray:
+        """(points,) Log of the forward area over the largest in the fitted data."""
+        area = np.maximum(self.design.forward_area, self.design.peak)
+        return np.log(area / self.fitted_range.largest_forward_area)
+
+    @cached_property
+    def log_forward_area_cpt(self) -> FloatArray:
+        """(points,) The same of continual pre-training's."""
+        area = np.maximum(self.design.features["forward_area_cpt"], self.design.peak)
+        return np.log(area / self.fitted_range.largest_forward_area_cpt)
 
 
-class Component(NamedTuple):
+def curves(law: Law) -> bool:
+    """Whether a law describes whole curves."""
+    return not law.is_final
+
+
+def known_curves(law: Law) -> bool:
+    """Whether a law describes whole curves from a known pre-training, whose log forward area the data give."""
+    return not law.is_final and law.knows_checkpoint
+
+
+def shifted_curves(law: Law) -> bool:
+    """Whether a law describes whole curves of continual pre-training."""
+    return not law.is_final and law.has_shift
+
+
+def sized(law: Law) -> bool:
+    """Whether a law describes several model sizes."""
+    return law.has_size
+
+
+@dataclass(frozen=True)
+class Component:
     """One kind of effect.
 
     Parameters
     ----------
     columns
-        What effects of size 1 do, (..., effects, nodes).
-    total
-        What given effects (..., effects) do together, (..., nodes): as effects @ columns, at a cost that does not grow
-        with runs x nodes.
+        From an `Evaluation` to what effects of size 1 do, (..., effects, points). It runs on NumPy, with leading
+        dimensions for draws, and on PyTensor.
     runs
-        The runs that have one; None if they are common to all.
+        From a design to the indices of the runs that have an effect each; None if the effects are common to all runs.
     common
-        How many there are that are common to all.
+        How many effects there are that are common to all runs.
+    suits
+        The laws that it can be used with.
+    total
+        From an `Evaluation` and effects (..., effects), on NumPy, to what they do together, (..., points). It may be
+        given where there is a faster way than effects @ columns.
+
+    Raises
+    ------
+    SpecError
+        If effects belong to runs and are common to all, or neither.
     """
 
-    columns: Callable[[Nodes], Array]
-    total: Callable[[Nodes, Array], Array]
-    runs: Callable[[Design], IntArray] | None
+    columns: Callable[[Evaluation], Array]
+    runs: Callable[[Design], IntArray] | None = None
     common: int = 0
+    suits: Callable[[Law], bool] = curves
+    total: Callable[[Evaluation, Array], Array] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.runs is None) != (self.common > 0):
+            raise SpecError("a discrepancy component has either runs that have an effect each, or a number in common")
+
+    def together(self, evaluation: Evaluation, effects: Array) -> Array:
+        """Return what effects (..., effects) do together, (..., points)."""
+        if self.total is not None:
+            return self.total(evaluation, effects)
+        columns = self.columns(evaluation)
+        return effects @ columns if columns.ndim == 2 else (effects[..., None, :] @ columns)[..., 0, :]
 
 
-def _smooth_columns(nodes: Nodes) -> Array:
-    modes = smooth_modes(nodes.log_forward_area, nodes.seen.shortest, nodes.seen.longest + EXTRAPOLATION)
-    return np.concatenate([modes, OPENING * _beyond_data(nodes)[None]])
+def _smooth_columns(evaluation: Evaluation) -> Array:
+    modes = smooth_modes(evaluation.log_forward_area, *_smooth_range(evaluation))
+    return np.concatenate([modes, OPENING * _beyond_data(evaluation)[None]])
 
 
-def _beyond_data(nodes: Nodes) -> FloatArray:
-    return np.maximum(nodes.log_forward_area - nodes.seen.longest, 0.0)
+def _smooth_range(evaluation: Evaluation) -> tuple[float, float]:
+    """Return the logs of forward area between which the smooth process varies."""
+    found = evaluation.fitted_range
+    shortest = np.log(found.smallest_measured_forward_area / found.largest_forward_area)
+    return float(shortest), _longest(evaluation) + EXTRAPOLATION
 
 
-def _offset_columns(nodes: Nodes) -> Array:
-    return _root(nodes.design)
+def _longest(evaluation: Evaluation) -> float:
+    found = evaluation.fitted_range
+    return float(np.log(found.largest_measured_forward_area / found.largest_forward_area))
 
 
-def _annealing_columns(nodes: Nodes) -> Array:
-    return _inherited_columns(nodes.design, _opening_annealing(nodes))
+def _beyond_data(evaluation: Evaluation) -> FloatArray:
+    return np.maximum(evaluation.log_forward_area - _longest(evaluation), 0.0)
 
 
-def _opening_annealing(nodes: Nodes) -> Array:
-    return nodes.terms.annealing * (1 + OPENING * _beyond_data(nodes))
+def _offset_columns(evaluation: Evaluation) -> Array:
+    return _root(evaluation.design)
 
 
-def _shift_columns(nodes: Nodes) -> Array:
-    return _inherited_columns(nodes.design, nodes.terms.shift)[..., cpt_runs(nodes.design), :]
+def _annealing_columns(evaluation: Evaluation) -> Array:
+    return _inherited_columns(evaluation.design, _opening_annealing(evaluation))
 
 
-def _shape_columns(nodes: Nodes) -> Array:
-    return _shape_modes(nodes) * nodes.terms.shift[..., None, :]
+def _opening_annealing(evaluation: Evaluation) -> Array:
+    return evaluation.terms.annealing * (1 + OPENING * _beyond_data(evaluation))
 
 
-def _shape_modes(nodes: Nodes) -> FloatArray:
-    return smooth_modes(nodes.log_forward_area_cpt, *SHAPE_RANGE)[-SHAPE_MODES:]
+def _shift_columns(evaluation: Evaluation) -> Array:
+    return _inherited_columns(evaluation.design, evaluation.terms.shift)[..., cpt_runs(evaluation.design), :]
 
 
-def _warmup_columns(nodes: Nodes) -> FloatArray:
-    return np.exp(-WARMUP_RATES[:, None] * nodes.design.features["warmups_since"])
+def _shape_columns(evaluation: Evaluation) -> Array:
+    return _shape_modes(evaluation) * evaluation.terms.shift[..., None, :]
 
 
-def _warmup_total(nodes: Nodes, effects: Array) -> Array:
-    return effects @ _warmup_columns(nodes)
+def _shape_modes(evaluation: Evaluation) -> FloatArray:
+    return smooth_modes(evaluation.log_forward_area_cpt, *SHAPE_RANGE)[-SHAPE_MODES:]
 
 
-def _size_columns(nodes: Nodes) -> Array:
-    size = np.log(nodes.design.features["model_size"])
-    beyond = np.maximum(size - nodes.seen.largest, 0.0) - np.maximum(nodes.seen.smallest - size, 0.0)
-    return beyond[None]
+def _warmup_columns(evaluation: Evaluation) -> FloatArray:
+    return np.exp(-WARMUP_RATES[:, None] * evaluation.design.features["warmups_since"])
 
 
-def _size_total(nodes: Nodes, effects: Array) -> Array:
-    return effects @ _size_columns(nodes)
+def _size_columns(evaluation: Evaluation) -> Array:
+    size, found = np.log(evaluation.design.features["model_size"]), evaluation.fitted_range
+    above, below = size - np.log(found.largest_model_size), np.log(found.smallest_model_size) - size
+    return (np.maximum(above, 0.0) - np.maximum(below, 0.0))[None]
 
 
-def _shape_total(nodes: Nodes, effects: Array) -> Array:
-    return (effects @ _shape_modes(nodes)) * nodes.terms.shift
+def _shape_total(evaluation: Evaluation, effects: Array) -> Array:
+    return (effects @ _shape_modes(evaluation)) * evaluation.terms.shift
 
 
-def _smooth_total(nodes: Nodes, effects: Array) -> Array:
-    return effects @ _smooth_columns(nodes)
+def _annealing_total(evaluation: Evaluation, effects: Array) -> Array:
+    return _inherited_total(evaluation.design, _opening_annealing(evaluation), effects)
 
 
-def _offset_total(nodes: Nodes, effects: Array) -> Array:
-    return effects @ _root(nodes.design)
-
-
-def _annealing_total(nodes: Nodes, effects: Array) -> Array:
-    return _inherited_total(nodes.design, _opening_annealing(nodes), effects)
-
-
-def _shift_total(nodes: Nodes, effects: Array) -> Array:
-    of_all_runs = np.zeros((*effects.shape[:-1], len(nodes.design.runs)))
-    of_all_runs[..., cpt_runs(nodes.design)] = effects
-    return _inherited_total(nodes.design, nodes.terms.shift, of_all_runs)
+def _shift_total(evaluation: Evaluation, effects: Array) -> Array:
+    of_all_runs = np.zeros((*effects.shape[:-1], len(evaluation.design.runs)))
+    of_all_runs[..., cpt_runs(evaluation.design)] = effects
+    return _inherited_total(evaluation.design, evaluation.terms.shift, of_all_runs)
 
 
 def root_runs(design: Design) -> IntArray:
@@ -187,24 +231,25 @@ def all_runs(design: Design) -> IntArray:
     return np.arange(len(design.runs))
 
 
-COMPONENTS: Mapping[str, Component] = MappingProxyType(
+COMPONENTS: Registry[Component] = Registry(
+    "discrepancy component",
     {
-        "smooth": Component(_smooth_columns, _smooth_total, None, SMOOTH_MODES + 1),
-        "warmup": Component(_warmup_columns, _warmup_total, None, WARMUP_RATES.size),
-        "size": Component(_size_columns, _size_total, None, 1),
-        "offset": Component(_offset_columns, _offset_total, root_runs),
-        "annealing": Component(_annealing_columns, _annealing_total, all_runs),
-        "shift": Component(_shift_columns, _shift_total, cpt_runs),
-        "shape": Component(_shape_columns, _shape_total, None, SHAPE_MODES),
-    }
+        "smooth": Component(_smooth_columns, common=SMOOTH_MODES + 1, suits=known_curves),
+        "warmup": Component(_warmup_columns, common=WARMUP_RATES.size, suits=known_curves),
+        "size": Component(_size_columns, common=1, suits=sized),
+        "offset": Component(_offset_columns, root_runs),
+        "annealing": Component(_annealing_columns, all_runs, total=_annealing_total),
+        "shift": Component(_shift_columns, cpt_runs, suits=shifted_curves, total=_shift_total),
+        "shape": Component(_shape_columns, common=SHAPE_MODES, suits=shifted_curves, total=_shape_total),
+    },
 )
 """Every component a model file may use, by the name that stands before ``_scale`` in it."""
 
 
 def effect_labels(component: str, design: Design) -> list[str] | list[int]:
     """Return what a component's effects belong to: runs by name, or modes by number."""
-    kind = COMPONENTS[component]
-    return list(range(kind.common)) if kind.runs is None else [design.runs[index] for index in kind.runs(design)]
+    found = COMPONENTS[component]
+    return list(range(found.common)) if found.runs is None else [design.runs[index] for index in found.runs(design)]
 
 
 def effect_dimension(component: str) -> str:
@@ -213,7 +258,7 @@ def effect_dimension(component: str) -> str:
 
 
 def _inherited_columns(design: Design, term: Array) -> Array:
-    """Columns (..., runs, nodes) of effects that multiply what a term has gathered during each run of a lineage."""
+    """Columns (..., runs, points) of effects that multiply what a term has gathered during each run of a lineage."""
     # Products with 0/1 matrices rather than indexing by run: their gradients are fast in every backend
     own, below = _own(design), _below(design)
     at_start = term[..., design.start] * (design.parent >= 0)
@@ -233,7 +278,7 @@ def _inherited_total(design: Design, term: Array, effects: Array) -> Array:
 
 
 def _own(design: Design) -> FloatArray:
-    """1 at [run, node] where the node is on the run, else 0."""
+    """1 at [run, point] where the point is on the run, else 0."""
     return (np.arange(len(design.runs))[:, None] == design.run).astype(float)
 
 
@@ -248,7 +293,7 @@ def _below(design: Design) -> IntArray:
 
 
 def _root(design: Design) -> FloatArray:
-    """Membership (runs from scratch, nodes) of each node in the lineage of a run from scratch."""
+    """Membership (runs from scratch, points) of each point in the lineage of a run from scratch."""
     root = np.arange(len(design.runs))
     for run, parent in enumerate(design.parent):
         root[run] = run if parent < 0 else root[parent]
@@ -256,7 +301,7 @@ def _root(design: Design) -> FloatArray:
 
 
 def smooth_modes(place: FloatArray, lower: float, upper: float) -> FloatArray:
-    """Leading modes (modes, nodes) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
+    """Leading modes (modes, points) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
 
     Constant beyond ``lower`` and ``upper``. Modes are those of the process on a grid, interpolated, so that independent
     standard normal effects give the process.

@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
-from bayes_cpt.statistical_model.likelihood import Model, effect_columns, effects_given_losses, evaluate
+from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, effects_given_losses, evaluate
 from bayes_cpt.statistical_model.observations import Observations
 from bayes_cpt.statistical_model.out_of_domain import (
     COEFFICIENTS,
@@ -38,7 +38,7 @@ def in_chunks(parameters: Mapping[str, FloatArray], size: int = CHUNK) -> list[d
 
 
 def with_effects(
-    posterior: xr.Dataset, models: Mapping[str, Model], observations: Observations, seed: int
+    posterior: xr.Dataset, models: Mapping[str, DomainModel], observations: Observations, seed: int
 ) -> xr.Dataset:
     """Add draws of the discrepancy's effects on the fitted runs, given the parameters and the losses."""
     random = np.random.default_rng([seed, 1])
@@ -56,15 +56,15 @@ def with_effects(
 
 
 def _effects(
-    model: Model, observations: Observations, parameters: Mapping[str, FloatArray], random: np.random.Generator
+    model: DomainModel, observations: Observations, parameters: Mapping[str, FloatArray], random: np.random.Generator
 ) -> dict[str, FloatArray]:
     evaluation = evaluate(model, observations.design, parameters)
-    nodes = observations.nodes[model.domain]
+    places = observations.places[model.domain]
     return effects_given_losses(
-        {name: columns[..., nodes] for name, columns in effect_columns(model, evaluation).items()},
+        {name: columns[..., places] for name, columns in effect_columns(model, evaluation).items()},
         {name: parameters[f"{name}_scale"] for name in model.components},
-        evaluation.noise_variance[:, nodes],
-        observations.losses[model.domain] - evaluation.law[:, nodes],
+        evaluation.noise_variance[:, places],
+        observations.losses[model.domain] - evaluation.law[:, places],
         random,
     )
 
@@ -76,7 +76,7 @@ def with_departures(posterior: xr.Dataset, observations: Observations, seed: int
     drawn = []
     for domain, found in observations.out_of_domain.items():
         own = parameters_of(posterior, domain, "out_of_domain")
-        pieces = [_departures(found, piece, rate[found.nodes], random) for piece in in_chunks(own)]
+        pieces = [_departures(found, piece, rate[found.places], random) for piece in in_chunks(own)]
         drawn.append(departures_by_lineage(np.concatenate(pieces)))
     lineages = next(iter(observations.out_of_domain.values())).lineages
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(drawn), len(lineages), len(COEFFICIENTS))

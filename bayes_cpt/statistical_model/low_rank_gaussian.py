@@ -1,11 +1,16 @@
-"""Gaussian losses with low-rank structured covariance, the effects integrated out, as one PyTensor operation.
+"""Gaussian vectors whose covariance is a diagonal plus a few outer products, by Woodbury's identity.
 
-The operation returns its own gradient. Left to automatic differentiation, the same formula costs twice the time and,
-compiled by Numba, minutes: here it is a handful of products that NumPy and JAX share.
+A residual r of n points is Normal(0, S) with ``S = W^-1 + Z^T Z``: W the diagonal weights (the inverse variance of the
+noise), Z the columns (k, n) of k effects at one standard deviation. Then ``S^-1 = W - W Z^T M^-1 Z W`` and
+``det S = det M / det W`` with ``M = I + Z W Z^T``, at a cost linear in n. Everything runs on NumPy and on ``jax.numpy``
+(the argument ``xp``), with leading dimensions.
+
+For PyTensor it is one operation, which returns its own gradient. Left to automatic differentiation, the same formula
+costs twice the time and, compiled by Numba, minutes: here it is a handful of products that NumPy and JAX share.
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,19 +18,66 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
-from pytensor.link.jax.dispatch.basic import jax_funcify
+from pytensor.link.jax.dispatch import jax_funcify  # pyright: ignore[reportPrivateImportUsage] - as documented
 
-from bayes_cpt._support.typing import Array
+from bayes_cpt._support.typing import Array, FloatArray
 
 
-def _value_and_gradient(xp: ModuleType, residual: Array, weight: Array, columns: Array) -> tuple[Array, ...]:
-    """Return ``-(r^T S^-1 r + log det M) / 2`` and its gradients by r, W and Z.
+class Factor(NamedTuple):
+    """What all uses of the identity begin with.
 
-    Here ``S^-1 = W - W Z^T M^-1 Z W`` and ``M = I + Z W Z^T`` (Woodbury's identity, O(n k^2)), with ``r`` the residual
-    (n,), ``W`` the diagonal weight (n,), ``Z`` the columns (k, n).
+    Parameters
+    ----------
+    weighted
+        (..., k, n) Z W.
+    lower
+        (..., k, k) Cholesky factor of M.
     """
-    weighted = columns * weight
-    lower = xp.linalg.cholesky(xp.eye(columns.shape[0]) + weighted @ columns.T)
+
+    weighted: Array
+    lower: Array
+
+
+def factor(weight: Array, columns: Array, xp: ModuleType = np) -> Factor:
+    """Return Z W and the Cholesky factor of M, from weights (..., n) and columns (..., k, n)."""
+    weighted = columns * weight[..., None, :]
+    capacitance = xp.eye(columns.shape[-2]) + weighted @ xp.swapaxes(columns, -1, -2)
+    return Factor(weighted, xp.linalg.cholesky(capacitance))
+
+
+def log_density(residual: FloatArray, variance: FloatArray, columns: FloatArray) -> FloatArray:
+    """Return the log density (draws,) of residuals that are Normal(0, diag(variance) + columns^T columns).
+
+    Parameters
+    ----------
+    residual, variance
+        (draws, points).
+    columns
+        (draws, effects, points) What effects do, at one standard deviation.
+    """
+    weighted, lower = factor(1 / variance, columns)
+    projected = np.linalg.solve(lower, weighted @ residual[..., None])[..., 0]
+    squares = (residual**2 / variance).sum(axis=-1) - (projected**2).sum(axis=-1)
+    log_determinant = 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
+    return -0.5 * (squares + np.log(2 * np.pi * variance).sum(axis=-1) + log_determinant)
+
+
+def draw_effects(
+    residual: FloatArray, variance: FloatArray, columns: FloatArray, random: np.random.Generator
+) -> FloatArray:
+    """Draw standard normal effects (draws, effects) given residuals = effects @ columns + noise; shapes as above."""
+    weighted, lower = factor(1 / variance, columns)
+    projected = np.linalg.solve(lower, weighted @ residual[..., None])
+    noise = random.standard_normal(projected.shape)
+    return np.linalg.solve(np.swapaxes(lower, -1, -2), projected + noise)[..., 0]
+
+
+def value_and_gradient(residual: Array, weight: Array, columns: Array, xp: ModuleType = np) -> tuple[Array, ...]:
+    """Return ``-(r^T S^-1 r + log det M) / 2`` and its gradients by r, W and Z, for (n,), (n,) and (k, n).
+
+    With weights it serves residuals of which some count for nothing: those of weight 0.
+    """
+    weighted, lower = factor(weight, columns, xp)
     lower_inverse = xp.linalg.inv(lower)
     inverse = lower_inverse.T @ lower_inverse
     effects = inverse @ (weighted @ residual)
@@ -43,14 +95,14 @@ class LowRankGaussian(Op):
     __props__ = ()
 
     def make_node(self, *inputs: Variable) -> Apply:
-        """Return the node; the inputs are residual, weight and columns of `_value_and_gradient`."""
+        """Return the node; the inputs are residual, weight and columns of `value_and_gradient`."""
         tensors = [pt.as_tensor(value) for value in inputs]
         return Apply(self, tensors, [pt.dscalar(), *(value.type() for value in tensors)])
 
     def perform(self, node: Apply, inputs: Any, output_storage: Any) -> None:
         """Compute with NumPy."""
         del node
-        for storage, value in zip(output_storage, _value_and_gradient(np, *inputs), strict=True):
+        for storage, value in zip(output_storage, value_and_gradient(*inputs), strict=True):
             storage[0] = np.asarray(value)
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
@@ -69,18 +121,18 @@ class LowRankGaussian(Op):
 @jax_funcify.register(LowRankGaussian)
 def _with_jax(op: LowRankGaussian, **kwargs: Any) -> Any:
     del op, kwargs
-    return lambda residual, weight, columns: _value_and_gradient(jnp, residual, weight, columns)
+    return lambda residual, weight, columns: value_and_gradient(residual, weight, columns, jnp)
 
 
 def marginal_log_likelihood(losses: Array, mean: Array, variance: Array, columns: Array, measured: Array) -> Array:
-    """Log density of ``Normal(mean, diag(variance) + columns^T columns)`` at the measured losses.
+    """Return the log density of ``Normal(mean, diag(variance) + columns^T columns)`` at the measured losses.
 
     Parameters
     ----------
     losses, mean, variance
         (n,).
     columns
-        (k, n) One row an effect, scaled by its standard deviation.
+        (k, n) One row per effect, scaled by its standard deviation.
     measured
         (n,) 1 where a loss was measured, 0 where it counts for nothing.
     """

@@ -5,7 +5,7 @@ the prior of a parameter: ``distribution``, its arguments, ``unit`` and ``reason
 domain. Units make priors scale with the data: a ``loss`` is in units of the domain's loss at the end of pre-training,
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
 A model file may build on a shipped one: with ``extends = "cpt"`` it has that one's priors, but for those named in
-``without`` and those that it gives itself.
+``without`` and those that it gives itself; with a ``law`` of its own it has these priors for that law.
 A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
 ``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
 The parameters of out-of-domain sets (``bayes_cpt.statistical_model.out_of_domain.PARAMETERS``) have priors together or
@@ -24,14 +24,14 @@ import tomli_w
 
 from bayes_cpt._support.shipped import shipped
 from bayes_cpt.errors import SpecError, hint
-from bayes_cpt.laws.registry import Law, law
+from bayes_cpt.laws.law import Law
+from bayes_cpt.laws.registry import LAWS
 from bayes_cpt.statistical_model import out_of_domain
 from bayes_cpt.statistical_model.discrepancy import COMPONENTS
 
 DEFAULT_MODEL = "cpt-replay"
 NOISE = ("noise_floor", "noise_learning_rate")
 FORWARD_POWER = "forward_power"
-SCALES = (*(f"{name}_scale" for name in COMPONENTS), out_of_domain.SCALE)
 NOT_ARGUMENTS = {"distribution", "unit", "reason", "in_likelihood"}
 UNITS = ("none", "loss", "steps", "forward_area_cpt")
 
@@ -52,7 +52,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "Uniform": Family(("lower", "upper"), ("lower", "upper")),
     }
 )
-"""Families of priors by name. LogNormal is told by its median and the standard deviation of the log."""
+"""Families of priors by name. LogNormal is given by its median and the standard deviation of the log."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def parse_spec(name: str, text: str) -> ModelSpec:
             f"{name}: a model file has law (or extends, without), description and [priors.NAME] tables; unknown: "
             f"{sorted(unknown)}"
         )
-    chosen, tables = law(str(document["law"])), document.get("priors", {})
+    chosen, tables = LAWS[str(document["law"])], document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
     if faults:
         raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
@@ -192,13 +192,8 @@ def required_parameters(law: Law) -> tuple[str, ...]:
 
 
 def _optional_parameters(law: Law) -> tuple[str, ...]:
-    """Power of the LR in progress, and scales of the parts of the discrepancy that the law has room for."""
-    absent = {"shift", "shape"} if not law.has_shift else set()
-    # the smooth process lives on log forward area, which an open checkpoint does not tell
-    absent |= set() if law.knows_checkpoint else {"smooth", "warmup"}
-    absent |= set() if law.has_size else {"size"}
-    absent |= {name for name in COMPONENTS if name != "size"} if law.is_final else set()
-    scales = (f"{name}_scale" for name in COMPONENTS if name not in absent)
+    """Power of the LR in progress, and scales of the parts of the discrepancy that suit the law."""
+    scales = (f"{name}_scale" for name, component in COMPONENTS.items() if component.suits(law))
     return tuple(scales) if law.is_final else (FORWARD_POWER, *scales)
 
 
@@ -230,8 +225,9 @@ def _table_faults(name: str, table: Any) -> list[str]:
         faults.append(f"{where} has arguments {sorted(given)}: {table['distribution']} takes {list(family.arguments)}")
     if table.get("unit", "none") not in UNITS:
         faults.append(f"{where} has unit {table['unit']!r}: it must be one of {', '.join(UNITS)}")
-    if not isinstance(table.get("in_likelihood", True), bool) or ("in_likelihood" in table and name not in SCALES):
-        faults.append(f"{where} has in_likelihood: it is true or false, and for {', '.join(SCALES)} alone")
+    scales = (*(f"{component}_scale" for component in COMPONENTS), out_of_domain.SCALE)
+    if not isinstance(table.get("in_likelihood", True), bool) or ("in_likelihood" in table and name not in scales):
+        faults.append(f"{where} has in_likelihood: it is true or false, and for {', '.join(scales)} alone")
     if not str(table.get("reason", "")).strip():
         faults.append(f"{where} has no reason: say in a sentence why this prior")
     values = [v for key in given for v in (table[key].values() if isinstance(table[key], dict) else [table[key]])]

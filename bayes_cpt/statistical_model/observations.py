@@ -1,17 +1,17 @@
-"""What a law is fitted to: measured losses, their features, and the scales that priors refer to."""
+"""What a law is fitted to: measured losses, their features, and the range that priors refer to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws.coefficients import SHIFT_SIGN, Reference
-from bayes_cpt.laws.features import Design, design
-from bayes_cpt.laws.registry import Law
+from bayes_cpt.laws.features import Design, FittedRange, design
+from bayes_cpt.laws.law import Law
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.tables import MINIMUM_POINTS
 from bayes_cpt.statistical_model.out_of_domain import BASIS, Changes, changes
@@ -32,14 +32,14 @@ class Observations:
         In the order of the ``domain`` dimension.
     design
         Features of all points.
-    nodes
-        By domain, the design's nodes that were measured.
+    places
+        By domain, the indices of the design's points that were measured.
     losses
         By domain, the measured losses there, in nats.
-    references
-        By domain, where the law's observable parameters are read.
-    scales
-        By unit of ``bayes_cpt.statistical_model.model_files.UNITS``, by domain.
+    fitted_range
+        The range of the data; what was measured of them is what ``places`` has.
+    loss_scales
+        By domain, the unit ``loss`` of priors, in nats.
     set_aside
         Points within the PT warm-up, which the law does not describe: columns run, step, domain, loss.
     out_of_domain
@@ -48,10 +48,10 @@ class Observations:
 
     domains: tuple[str, ...]
     design: Design
-    nodes: Mapping[str, IntArray]
+    places: Mapping[str, IntArray]
     losses: Mapping[str, FloatArray]
-    references: Mapping[str, Reference]
-    scales: Mapping[str, Mapping[str, float]]
+    fitted_range: FittedRange
+    loss_scales: Mapping[str, float]
     set_aside: pd.DataFrame
     out_of_domain: Mapping[str, Changes] = MappingProxyType({})
 
@@ -59,6 +59,26 @@ class Observations:
     def every_domain(self) -> tuple[str, ...]:
         """The law's domains, then the out-of-domain sets."""
         return (*self.domains, *self.out_of_domain)
+
+    def scale(self, unit: str, domain: str) -> float:
+        """Return a unit of priors (`bayes_cpt.statistical_model.model_files.UNITS`) in nats, steps or LR x steps."""
+        return {
+            "none": 1.0,
+            "loss": self.loss_scales[domain],
+            "steps": self.fitted_range.longest_lineage,
+            "forward_area_cpt": self.fitted_range.largest_forward_area_cpt,
+        }[unit]
+
+    def only(self, kept: NDArray[np.bool_]) -> "Observations":
+        """Keep the measurements at some points of the design (points,); the design and units stay as they are."""
+        places = {domain: here[kept[here]] for domain, here in self.places.items()}
+        return replace(
+            self,
+            places=places,
+            losses={domain: losses[kept[self.places[domain]]] for domain, losses in self.losses.items()},
+            fitted_range=_measured_range(self.fitted_range, self.design, places),
+            out_of_domain={domain: found.part(kept[found.places]) for domain, found in self.out_of_domain.items()},
+        )
 
 
 def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> Observations:
@@ -88,7 +108,7 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     set_aside, kept = losses[losses["step"] < warmup], losses[losses["step"] >= warmup]
     peak = max(curves.learning_rate(run).max() for run in curves.runs.index)
     batch_tokens = _batch_tokens(curves)
-    static = design(curves, kept, peak, law.response, batch_tokens)
+    static = design(curves, kept, peak, law.memory_kernel, batch_tokens)
     by_domain = {domain: kept[kept["domain"] == domain] for domain in chosen}
     for domain, rows in by_domain.items():
         if len(rows) < (least := MINIMUM_RUNS if law.is_final else MINIMUM_POINTS):
@@ -103,13 +123,17 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
                 f"domain {domain!r} has {len(found.loss)} points in CPT at which pt and cpt were measured too, and at "
                 f"the checkpoint; a fit needs {MINIMUM_POINTS} or more: measure more, or choose others with --domains"
             )
+    places = {domain: static.places(rows) for domain, rows in by_domain.items()}
     return Observations(
         domains=chosen,
         design=static,
-        nodes={domain: static.nodes(rows) for domain, rows in by_domain.items()},
+        places=places,
         losses={domain: rows["loss"].to_numpy() for domain, rows in by_domain.items()},
-        references={domain: _reference(static, domain, batch_tokens) for domain in chosen},
-        scales=_scales(curves, static, {**by_domain, **_by_domain(curves, out_of_domain)}, batch_tokens),
+        fitted_range=_measured_range(_range_of(curves, static, batch_tokens), static, places),
+        loss_scales={
+            domain: _loss_scale(curves, rows)
+            for domain, rows in {**by_domain, **_by_domain(curves, out_of_domain)}.items()
+        },
         set_aside=set_aside,
         out_of_domain=combined,
     )
@@ -129,22 +153,24 @@ def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> 
     """Return the law's domains and the out-of-domain sets to fit."""
     measured = sorted(curves.losses["domain"].unique())
     combines = law.has_shift and not law.is_final and set(BASIS) <= set(measured)
-    known = [domain for domain in law.terms if domain in measured]
-    others = [domain for domain in measured if domain not in law.terms]
+    known = [domain for domain in law.domains if domain in measured]
+    others = [domain for domain in measured if domain not in law.domains]
     wanted = [*known, *(others if combines else [])] if domains is None else list(dict.fromkeys(domains))
     for domain in wanted:
         if domain not in measured:
             raise DataError(f"no losses on domain {domain!r}: the data have {', '.join(measured)}")
         if domain in others and not law.has_shift:
-            raise DataError(f"law {law.name!r} describes {', '.join(law.terms)}, not the out-of-domain set {domain!r}")
+            raise DataError(
+                f"law {law.name!r} describes {', '.join(law.domains)}, not the out-of-domain set {domain!r}"
+            )
         if domain in others and not set(BASIS) <= set(wanted):
             lacking = " and ".join(name for name in BASIS if name not in wanted)
             raise DataError(
                 f"the out-of-domain set {domain!r} is a combination of pt and cpt: fit {lacking} too, or leave it out"
             )
     if not wanted:
-        raise DataError(f"no losses on {' or '.join(law.terms)}: the data have {', '.join(measured)}")
-    return tuple(name for name in wanted if name in law.terms), tuple(name for name in wanted if name in others)
+        raise DataError(f"no losses on {' or '.join(law.domains)}: the data have {', '.join(measured)}")
+    return tuple(name for name in wanted if name in law.domains), tuple(name for name in wanted if name in others)
 
 
 def check_runs(curves: Curves, law: Law) -> None:
@@ -216,34 +242,31 @@ def _batch_tokens(curves: Curves) -> float:
     return float(given.iloc[0]) if len(given) else np.nan
 
 
-def _reference(static: Design, domain: str, batch_tokens: float) -> Reference:
-    forward_pt, forward_cpt = static.features["forward_area_pt"], static.features["forward_area_cpt"]
-    total = forward_pt + forward_cpt
-    return Reference(
-        forward_area=float(total.max()),
-        forward_area_cpt=float(forward_cpt.max()) or 1.0,
-        learning_rate=static.peak,
-        shift_sign=SHIFT_SIGN[domain],
-        model_size=float(static.features["model_size"].max()),
+def _range_of(curves: Curves, static: Design, batch_tokens: float) -> FittedRange:
+    """Return the range of all data, but for what of them was measured."""
+    sizes = static.features["model_size"]
+    return FittedRange(
+        largest_forward_area=float(static.forward_area.max()),
+        largest_forward_area_cpt=float(static.features["forward_area_cpt"].max()) or 1.0,
+        largest_learning_rate=static.peak,
+        smallest_model_size=float(sizes.min()),
+        largest_model_size=float(sizes.max()),
         batch_tokens=batch_tokens,
-        length_cpt=float(static.features["length_cpt"].max()),
+        longest_cpt=float(static.features["length_cpt"].max()),
+        longest_lineage=max(
+            float(sum(part.learning_rate.size * part.tokens for part in curves.lineage(run).segments(batch_tokens)))
+            for run in curves.runs.index
+        ),
     )
 
 
-def _scales(
-    curves: Curves, static: Design, losses: Mapping[str, pd.DataFrame], batch_tokens: float
-) -> dict[str, dict[str, float]]:
-    steps = max(
-        sum(part.learning_rate.size * part.tokens for part in curves.lineage(run).segments(batch_tokens))
-        for run in curves.runs.index
+def _measured_range(found: FittedRange, static: Design, places: Mapping[str, IntArray]) -> FittedRange:
+    measured = static.forward_area[np.concatenate(list(places.values()))]
+    return replace(
+        found,
+        smallest_measured_forward_area=float(measured.min()),
+        largest_measured_forward_area=float(measured.max()),
     )
-    forward_cpt = float(static.features["forward_area_cpt"].max()) or 1.0
-    return {
-        "none": dict.fromkeys(losses, 1.0),
-        "loss": {domain: _loss_scale(curves, rows) for domain, rows in losses.items()},
-        "steps": dict.fromkeys(losses, float(steps)),
-        "forward_area_cpt": dict.fromkeys(losses, forward_cpt),
-    }
 
 
 def _loss_scale(curves: Curves, losses: pd.DataFrame) -> float:

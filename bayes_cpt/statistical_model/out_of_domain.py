@@ -30,7 +30,7 @@ PARAMETERS = (*REQUIRED, SCALE)
 """What it may have priors for: without the scale, runs do not depart from the coefficients."""
 
 
-class Checkpoints(NamedTuple):
+class JointMeasurements(NamedTuple):
     """Points at which pt, cpt and an out-of-domain set were all measured.
 
     Parameters
@@ -63,7 +63,7 @@ class Combination(NamedTuple):
     domain: str
     parameters: Mapping[str, FloatArray]
     departures: Mapping[str, Mapping[str, FloatArray]]
-    known: Checkpoints
+    known: JointMeasurements
 
 
 class Changes(NamedTuple):
@@ -71,8 +71,8 @@ class Changes(NamedTuple):
 
     Parameters
     ----------
-    nodes
-        The points, as nodes of a design.
+    places
+        (points,) Where a design has the points.
     loss
         (points,) Measured losses.
     level
@@ -87,7 +87,7 @@ class Changes(NamedTuple):
         Points in CPT that cannot be used: pt or cpt was not measured there, or the checkpoint was not.
     """
 
-    nodes: IntArray
+    places: IntArray
     loss: FloatArray
     level: FloatArray
     basis: FloatArray
@@ -98,7 +98,7 @@ class Changes(NamedTuple):
     def part(self, kept: Array) -> "Changes":
         """Keep some of the points."""
         return self._replace(
-            nodes=self.nodes[kept],
+            places=self.places[kept],
             loss=self.loss[kept],
             level=self.level[kept],
             basis=self.basis[:, kept],
@@ -106,7 +106,7 @@ class Changes(NamedTuple):
         )
 
 
-def checkpoints(curves: Curves, domain: str) -> Checkpoints:
+def joint_measurements(curves: Curves, domain: str) -> JointMeasurements:
     """Find where pt, cpt and a domain were measured together."""
     known, names = measured_losses(curves), (*BASIS, domain)
     found: dict[str | None, dict[int, list[float]]] = {}
@@ -116,7 +116,7 @@ def checkpoints(curves: Curves, domain: str) -> Checkpoints:
     ordered = {run: dict(sorted(losses.items())) for run, losses in found.items()}
     links = [curves.records[run] for run in transfer_runs(curves)]
     starts = [found[link.parent][link.parent_step] for link in links if link.parent_step in found.get(link.parent, {})]
-    return Checkpoints(
+    return JointMeasurements(
         {run: (np.array(list(losses)), np.array(list(losses.values()))) for run, losses in ordered.items()},
         np.mean(starts or [[np.nan] * len(names)], axis=0),
     )
@@ -127,7 +127,7 @@ def transfer_runs(curves: Curves) -> tuple[str, ...]:
     return tuple(run for run in curves.records if curves.lineage(run).transfer_run == run)
 
 
-def origin(curves: Curves, lineage: str, known: Checkpoints) -> FloatArray | None:
+def origin(curves: Curves, lineage: str, known: JointMeasurements) -> FloatArray | None:
     """Return the losses (pt, cpt, domain) that a CPT run's changes count from, or None if there are none.
 
     They are those at its checkpoint; if that was not measured, at the last point of its pre-training that was.
@@ -143,7 +143,7 @@ def origin(curves: Curves, lineage: str, known: Checkpoints) -> FloatArray | Non
         run, until = curves.records[run].parent, curves.records[run].parent_step
 
 
-def start_of(curves: Curves, lineage: str | None, known: Checkpoints) -> FloatArray:
+def start_of(curves: Curves, lineage: str | None, known: JointMeasurements) -> FloatArray:
     """Return the losses that a forecast counts changes from: `origin`, else those of a typical checkpoint.
 
     NaN in pre-training (no lineage): the combination is one of continual pre-training.
@@ -162,7 +162,7 @@ def departed(way: Combination, lineage: str | None, fresh: Mapping[str, FloatArr
 
 def changes(curves: Curves, design: Design, domain: str) -> Changes:
     """Prepare the losses of an out-of-domain set for the regression on those of pt and cpt."""
-    lineages, known = transfer_runs(curves), checkpoints(curves, domain)
+    lineages, known = transfer_runs(curves), joint_measurements(curves, domain)
     origins = {run: origin(curves, run, known) for run in lineages}
     rows = curves.losses[(curves.losses["domain"] == domain) & (curves.losses["step"] > 0)]
     ahead = rows.assign(lineage=rows["run"].map({run: curves.lineage(run).transfer_run for run in curves.records}))
@@ -171,7 +171,7 @@ def changes(curves: Curves, design: Design, domain: str) -> Changes:
     levels = levels[levels["lineage"].isin([run for run, start in origins.items() if start is not None])]
     starts = np.array([origins[str(run)] for run in levels["lineage"]]).reshape(-1, len(BASIS) + 1)
     return Changes(
-        nodes=design.nodes(levels) if len(levels) else np.empty(0, np.int64),
+        places=design.places(levels) if len(levels) else np.empty(0, np.int64),
         loss=levels["loss"].to_numpy(float),
         level=starts[:, -1],
         basis=(levels[list(BASIS)].to_numpy(float) - starts[:, :-1]).T,
@@ -211,8 +211,8 @@ def departures_by_lineage(effects: FloatArray) -> FloatArray:
     return effects.reshape(*effects.shape[:-1], -1, len(COEFFICIENTS))
 
 
-def spread_over(nodes: IntArray, values: FloatArray, count: int) -> FloatArray:
-    """Put values (..., points) at their nodes, zeros elsewhere: (..., count)."""
+def spread_over(places: IntArray, values: FloatArray, count: int) -> FloatArray:
+    """Put values (..., points) at their places among ``count``, zeros elsewhere: (..., count)."""
     found = np.zeros((*values.shape[:-1], count))
-    found[..., nodes] = values
+    found[..., places] = values
     return found

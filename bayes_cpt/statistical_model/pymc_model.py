@@ -9,8 +9,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayes_cpt._support.typing import Array, FloatArray
 from bayes_cpt.errors import SpecError
-from bayes_cpt.statistical_model.discrepancy import Seen
-from bayes_cpt.statistical_model.likelihood import Model, coefficients, effect_columns, evaluate
+from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients, effect_columns, evaluate
 from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihood
 from bayes_cpt.statistical_model.model_files import FAMILIES, ModelSpec, Prior
 from bayes_cpt.statistical_model.observations import Observations
@@ -25,26 +24,10 @@ from bayes_cpt.statistical_model.out_of_domain import (
 )
 
 
-def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, Model]:
+def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, DomainModel]:
     """Return what is fixed about each domain's model."""
-    static = observations.design.features
-    total = static["forward_area_pt"] + static["forward_area_cpt"]
-    measured = total[np.concatenate(list(observations.nodes.values()))]
-    sizes = static["model_size"]
-    seen = Seen(
-        float(np.log(measured.min() / total.max())),
-        float(np.log(measured.max() / total.max())),
-        float(np.log(sizes.min())),
-        float(np.log(sizes.max())),
-    )
     return {
-        domain: Model(
-            law=spec.law,
-            components=spec.components,
-            domain=domain,
-            reference=observations.references[domain],
-            seen=seen,
-        )
+        domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
         for domain in observations.domains
     }
 
@@ -61,7 +44,7 @@ def build(spec: ModelSpec, observations: Observations) -> pm.Model:
     SpecError
         If there are out-of-domain sets and the model has no priors for them.
     """
-    with pm.Model(coords=_coordinates(spec, observations)) as model:
+    with pm.Model(coords=_coordinates(spec, observations)) as pymc_model:
         sampled = {
             name: _common(name, prior, observations)
             if name in spec.law.checkpoint_parameters
@@ -74,11 +57,11 @@ def build(spec: ModelSpec, observations: Observations) -> pm.Model:
             for name, value in coefficients(fixed, parameters).items():
                 own.setdefault(name, []).append(value)
             _likelihood(fixed._replace(components=spec.fitted_components), observations, parameters)
-        for name in (name for name in own if name not in sampled):  # in order, not as a set: draws hang on it
+        for name in (name for name in own if name not in sampled):  # in order, not as a set: draws depend on it
             pm.Deterministic(name, pt.stack(own[name]), dims="domain")
         if observations.out_of_domain:
             _combinations(spec, observations)
-    return model
+    return pymc_model
 
 
 def _coordinates(spec: ModelSpec, observations: Observations) -> dict[str, list[str]]:
@@ -91,12 +74,12 @@ def _coordinates(spec: ModelSpec, observations: Observations) -> dict[str, list[
     return {"domain": list(observations.domains)} | ({"out_of_domain": out_of_domain} if out_of_domain else {})
 
 
-def measured_nodes(observations: Observations) -> dict[str, FloatArray]:
-    """Return, by the name of the model's data, 1 at each node that counts as measured and 0 elsewhere."""
-    combined = {domain: found.nodes for domain, found in observations.out_of_domain.items()}
+def measured_points(observations: Observations) -> dict[str, FloatArray]:
+    """Return, by the name of the model's data, 1 at each point that counts as measured and 0 elsewhere."""
+    combined = {domain: found.places for domain, found in observations.out_of_domain.items()}
     return {
-        _measured(domain): spread_over(nodes, np.ones(len(nodes)), len(observations.design.run))
-        for domain, nodes in {**observations.nodes, **combined}.items()
+        _measured(domain): spread_over(places, np.ones(len(places)), len(observations.design.run))
+        for domain, places in {**observations.places, **combined}.items()
     }
 
 
@@ -105,7 +88,7 @@ def _measured(domain: str) -> str:
 
 
 def _common(name: str, prior: Prior, observations: Observations) -> TensorVariable:
-    """Add a parameter that all domains share; its scale is the first one's, as steps and areas are the same for all."""
+    """Add a parameter that all domains share; its unit is the first one's, as steps and areas are the same for all."""
     arguments = {key: values[0] for key, values in _arguments(prior, observations, observations.domains[:1]).items()}
     return getattr(pm, prior.family)(name, **arguments)
 
@@ -119,7 +102,7 @@ def _variable(
 def _arguments(prior: Prior, observations: Observations, domains: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the arguments of a prior as PyMC takes them, (domains,) each."""
     family = FAMILIES[prior.family]
-    scales = np.array([observations.scales[prior.unit][domain] for domain in domains])
+    scales = np.array([observations.scale(prior.unit, domain) for domain in domains])
     values = {key: np.array([prior.argument(key, domain) for domain in domains]) for key in family.arguments}
     arguments = {key: value * scales if key in family.scaled else value for key, value in values.items()}
     if prior.family == "LogNormal":
@@ -127,15 +110,15 @@ def _arguments(prior: Prior, observations: Observations, domains: Sequence[str])
     return arguments
 
 
-def _likelihood(fixed: Model, observations: Observations, parameters: Mapping[str, TensorVariable]) -> None:
+def _likelihood(fixed: DomainModel, observations: Observations, parameters: Mapping[str, TensorVariable]) -> None:
     """Add the losses of a domain: Gaussian, with the effects of the discrepancy integrated out.
 
-    Nodes without a measured loss stay in, with weight 0: indexing them away costs more in the gradient.
+    Points without a measured loss stay in, with weight 0: indexing them away costs more in the gradient.
     """
     static = observations.design
     evaluation = evaluate(fixed, static, parameters)
-    measured = measured_nodes(observations)[_measured(fixed.domain)]
-    losses = spread_over(observations.nodes[fixed.domain], observations.losses[fixed.domain], len(static.run))
+    measured = measured_points(observations)[_measured(fixed.domain)]
+    losses = spread_over(observations.places[fixed.domain], observations.losses[fixed.domain], len(static.run))
     pm.CustomDist(
         f"loss_{fixed.domain}",
         evaluation.law,
@@ -176,14 +159,14 @@ def _combination(
     with_departures: bool,
 ) -> None:
     rate = observations.design.features["relative_learning_rate"]
-    columns = spread_over(found.nodes, departure_columns(found), len(rate))
+    columns = spread_over(found.places, departure_columns(found), len(rate))
     pm.CustomDist(
         f"loss_{domain}",
-        combination(parameters, spread_over(found.nodes, found.basis, len(rate))),
+        combination(parameters, spread_over(found.places, found.basis, len(rate))),
         variance(parameters, rate),
         pt.as_tensor(columns) * parameters[SCALE] if with_departures else pt.as_tensor(columns[:0]),
-        pm.Data(_measured(domain), measured_nodes(observations)[_measured(domain)]),
+        pm.Data(_measured(domain), measured_points(observations)[_measured(domain)]),
         logp=marginal_log_likelihood,
         signature="(n),(n),(k,n),(n)->(n)",
-        observed=pm.Data(f"observed_{domain}", spread_over(found.nodes, found.loss - found.level, len(rate))),
+        observed=pm.Data(f"observed_{domain}", spread_over(found.places, found.loss - found.level, len(rate))),
     )

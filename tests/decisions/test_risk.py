@@ -76,8 +76,11 @@ def test_resolves_text(text: str, expected: float):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cva", r"No risk measure 'cva' \(did you mean 'cvar'\?\); the measures are mean, quantile, cvar, chance"),
-        ("", "No risk measure ''"),
+        (
+            "cva",
+            r"unknown risk measure 'cva' \(did you mean 'cvar'\?\): the risk measures are mean, quantile, ",
+        ),
+        ("", "unknown risk measure ''"),
         ("mean @ 0.9", "takes none; write 'mean'"),
         ("cvar @ 1", "level '1'; cvar takes a probability between 0 and 1"),
         ("cvar @", "level ''"),

@@ -21,7 +21,7 @@ from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT
 from bayes_cpt.runs.curves import measured_steps
 from bayes_cpt.runs.holdout import Holdout
-from bayes_cpt.statistical_model.likelihood import marginal_log_density
+from bayes_cpt.statistical_model.low_rank_gaussian import log_density
 
 
 def normals(losses: np.ndarray, *laws: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, 
     assert given.columns.shape[1] == 2  # its amplitudes of annealing and shift: those of fitted runs are known
     assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
     loss = given.points["loss"].to_numpy()
-    logs = marginal_log_density(loss - given.mean, given.variance, given.columns)
+    logs = log_density(loss - given.mean, given.variance, given.columns)
     for draw in (0, 77, 199):
         columns = given.columns[draw]
         covariance = np.diag(given.variance[draw]) + columns.T @ columns

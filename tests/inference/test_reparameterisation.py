@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayes_cpt.inference.reparameterisation import Bend, bend_of, bent, straight, straightened
-from bayes_cpt.laws.terms import own_share_multiplier_pt
 
 AT = Bend((1, 2), (4, 5), (0.25, 0.75))
 vectors = st.builds(
@@ -54,7 +53,7 @@ def test_coordinates_go_there_and_back(x: np.ndarray):
 @given(vectors)
 def test_the_coordinate_is_what_the_own_share_leaves_of_the_shift(x: np.ndarray):
     moved, share = straight(x, AT), np.array(AT.share)
-    left = own_share_multiplier_pt(share, np.exp(x[[*AT.scale]]), np.exp(x[[*AT.exponent]]))
+    left = left_of_shift(share, np.exp(x[[*AT.scale]]), np.exp(x[[*AT.exponent]]))
     np.testing.assert_allclose((1 - share) / (1 + np.exp(-moved[[*AT.scale]])), left, rtol=1e-6)
     others = np.delete(np.arange(7), [*AT.scale])
     assert (moved[others] == x[others]).all()

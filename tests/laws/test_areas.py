@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws.areas import Areas, areas, jump_response
+from bayes_cpt.laws.areas import Areas, areas, jump_area
 from bayes_cpt.runs.lineage import Segment
 from bayes_cpt.runs.schedules import constant, cosine, learning_rates, linear
 
@@ -164,7 +164,7 @@ def test_asking_fewer_points_changes_nothing(learning_rate: Rates, memory: list[
 def test_an_unknown_last_learning_rate_costs_one_column(after: Rates, last: float, memory: list[float]) -> None:
     known = at_every_step(pt(last), Segment("cpt", after), memory=memory).annealing_cpt
     unknown = at_every_step(Segment("cpt", after), memory=memory).annealing_cpt
-    response = jump_response(np.arange(after.size + 1), memory)
+    response = jump_area(np.arange(after.size + 1), memory)
     assert known == close_to(unknown + (last - after[0]) * response, max(memory))
 
 
@@ -214,6 +214,6 @@ def test_bad_input_is_refused(lineage: list[Segment], steps: list[int], memory: 
         areas(lineage, steps, memory)
 
 
-def test_jump_response_refuses_steps_before_the_transfer_point() -> None:
+def test_jump_area_refuses_steps_before_the_transfer_point() -> None:
     with pytest.raises(DataError, match="Step -1"):
-        jump_response([-1], 10)
+        jump_area([-1], 10)

@@ -56,19 +56,19 @@ BETWEEN = BETWEEN[(BETWEEN >= 2) & (BETWEEN <= 20_000)]
 
 @pytest.mark.parametrize("memory", [2.0, 999.0, 20_000.0, *BETWEEN])
 def test_annealing_areas_between_memories_of_the_grid(curves: Curves, continued: Design, memory: float):
-    nodes = continued.nodes(pd.DataFrame({"run": "continued", "step": STEPS}))
+    places = continued.places(pd.DataFrame({"run": "continued", "step": STEPS}))
     exact = areas(curves.lineage("continued").segments(), STEPS, memory)
     found = with_areas(continued, {"memory": np.asarray(memory)})
     for name, area in (("annealing_area_pt", exact.annealing_pt), ("annealing_area_cpt", exact.annealing_cpt)):
-        error = np.abs(found[name][nodes] - area[:, 0]) / (PEAK * memory)
+        error = np.abs(found[name][places] - area[:, 0]) / (PEAK * memory)
         assert error.max() < 5e-4, name
 
 
 def test_annealing_areas_on_the_grid_are_exact(curves: Curves, continued: Design):
-    nodes = continued.nodes(pd.DataFrame({"run": "continued", "step": STEPS}))
+    places = continued.places(pd.DataFrame({"run": "continued", "step": STEPS}))
     for memory in MEMORIES[[5, 20, 40]]:
         exact = areas(curves.lineage("continued").segments(), STEPS, memory).annealing_cpt[:, 0]
-        found = with_areas(continued, {"memory": np.asarray(memory)})["annealing_area_cpt"][nodes]
+        found = with_areas(continued, {"memory": np.asarray(memory)})["annealing_area_cpt"][places]
         np.testing.assert_allclose(found, exact, rtol=0, atol=1e-10 * PEAK * memory)
 
 
@@ -113,9 +113,9 @@ def test_an_open_checkpoint_of_known_loss_potential_is_a_known_one(potential: fl
     known = design(curves_from_frames(RUNS[1:].replace({"trunk": None, 6000: None}), lr), points, PEAK)
     alone = RUNS[2:].assign(parent=None, parent_step=None)
     unknown = design(curves_from_frames(alone, LR[LR["run"] == "continued"]), points, PEAK)
-    expected = with_areas(known, {"memory": np.asarray(memory)})["annealing_area_cpt"][known.nodes(points)]
+    expected = with_areas(known, {"memory": np.asarray(memory)})["annealing_area_cpt"][known.places(points)]
     found = with_areas(unknown, {"memory": np.asarray(memory)})
-    area = (found["annealing_area_cpt"] + potential * found["jump_area_cpt"])[unknown.nodes(points)]
+    area = (found["annealing_area_cpt"] + potential * found["jump_area_cpt"])[unknown.places(points)]
     np.testing.assert_allclose(area, expected, rtol=0, atol=1e-10 * PEAK * memory)
 
 
@@ -137,8 +137,8 @@ def test_areas_count_tokens_where_batches_differ():
     )
     memory = {"memory": np.asarray(300.0)}
     for name in ("forward_area_pt", "forward_area_cpt", "annealing_area_pt", "annealing_area_cpt", "length_cpt"):
-        expected = with_areas(usual, memory)[name][usual.nodes(points)]
-        found = with_areas(larger, memory)[name][larger.nodes(points.assign(step=points["step"] // 2))]
+        expected = with_areas(usual, memory)[name][usual.places(points)]
+        found = with_areas(larger, memory)[name][larger.places(points.assign(step=points["step"] // 2))]
         np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.01 * np.abs(expected).max(), err_msg=name)
 
 
@@ -151,15 +151,15 @@ def test_a_design_has_ancestors_starts_and_each_point_once(curves: Curves):
     assert sorted(zip(static.run.tolist(), static.step.tolist(), strict=True)) == [(0, 0), (1, 0), (2, 0), (2, 50)]
     assert static.step[static.start].tolist() == [0, 0, 0]
     assert static.run[static.start].tolist() == [0, 1, 2]
-    nodes = static.nodes(points)
-    assert static.step[nodes].tolist() == [50, 50, 0]
+    places = static.places(points)
+    assert static.step[places].tolist() == [50, 50, 0]
     assert static.features["replay_ratio"][static.start].tolist() == [1, 1, 0.25]
 
 
 def test_a_child_starts_with_the_features_of_its_parent(curves: Curves):
     at_branch = pd.DataFrame({"run": ["trunk", "decayed"], "step": [6000, 0]})
     static = design(curves, at_branch, PEAK)
-    parent, child = static.nodes(at_branch)
+    parent, child = static.places(at_branch)
     for name, values in static.features.items():
         np.testing.assert_allclose(values[..., child], values[..., parent], err_msg=name)
 
@@ -168,8 +168,8 @@ def test_features_do_not_depend_on_the_other_points(curves: Curves, continued: D
     one = pd.DataFrame({"run": ["continued"], "step": [600]})
     alone = design(curves, one, PEAK)
     for name, values in alone.features.items():
-        expected = continued.features[name][..., continued.nodes(one)]
-        np.testing.assert_allclose(values[..., alone.nodes(one)], expected, err_msg=name)
+        expected = continued.features[name][..., continued.places(one)]
+        np.testing.assert_allclose(values[..., alone.places(one)], expected, err_msg=name)
 
 
 def test_warm_up_is_of_runs_from_scratch_alone(curves: Curves):

@@ -1,7 +1,7 @@
 """Every law: one text for NumPy, PyTensor and xarray; the paper's signs and limits; coefficients and back."""
 
-import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,16 @@ from numpy.typing import NDArray
 from pytensor.gradient import grad
 
 from bayes_cpt.errors import SpecError
-from bayes_cpt.laws.coefficients import SHIFT_SIGN, Reference
-from bayes_cpt.laws.registry import LAWS, Law, law
-from bayes_cpt.laws.terms import (
-    Terms,
-    distribution_shift,
-    monotone_multiplier_cpt,
-    monotone_multiplier_pt,
-    own_share_multiplier_cpt,
-    own_share_multiplier_pt,
-)
+from bayes_cpt.laws.features import FEATURES, FittedRange
+from bayes_cpt.laws.law import DOMAINS, Law, Term, Terms
+from bayes_cpt.laws.memory_kernels import RATE_WEIGHTED
+from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.replay import OWN_SHARE_SHIFT, left_of_shift, reached_of_shift
+from bayes_cpt.laws.terms import distribution_shift
 
 type FloatArray = NDArray[np.float64]
 
-CASES = [(law, domain) for law in LAWS.values() for domain in law.terms]
+CASES = [(law, domain) for law in LAWS.values() for domain in law.domains]
 CURVE_CASES = [(law, domain) for law, domain in CASES if not law.is_final]
 CPT_CASES = [(law, domain) for law, domain in CURVE_CASES if law.has_shift]
 REPLAY_CASES = [(law, domain) for law, domain in CURVE_CASES if law.has_replay]
@@ -90,15 +86,14 @@ def names(law: Law) -> tuple[str, ...]:
     return (*law.parameters, *law.checkpoint_parameters)
 
 
-def reference(domain: str) -> Reference:
-    return Reference(
-        forward_area=10.0,
-        forward_area_cpt=4.0,
-        learning_rate=2e-4,
-        shift_sign=SHIFT_SIGN[domain],
-        model_size=500.0,
-        length_cpt=100.0,
-    )
+RANGE = FittedRange(
+    largest_forward_area=10.0,
+    largest_forward_area_cpt=4.0,
+    largest_learning_rate=2e-4,
+    largest_model_size=500.0,
+    longest_cpt=100.0,
+)
+SIGN = {name: domain.shift_sign for name, domain in DOMAINS.items()}
 
 
 def parameters_of(law: Law) -> st.SearchStrategy[dict[str, float]]:
@@ -131,22 +126,15 @@ def features(points: int = 5, **changes: Any) -> dict[str, Any]:
 
 
 def terms_of(law: Law, domain: str, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> Terms:
-    return law.predict(domain, given, law.coefficients(reference(domain), **parameters))
+    return law.predict(domain, given, law.coefficients(RANGE, domain, **parameters))
 
 
 # The registry --------------------------------------------------------------------------------------------------------
 
 
-def arguments(function: Any) -> set[str]:
-    """Names of a function's arguments, but for those passed on."""
-    passed_on = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {name for name, p in inspect.signature(function).parameters.items() if p.kind not in passed_on}
-
-
 @every_law
 def test_the_parameters_are_those_of_the_signatures(law: Law, domain: str):
     assert len(set(names(law))) == len(names(law))
-    assert arguments(law.coefficients) - {"reference"} <= set(names(law))
     for missing in names(law):
         fewer = {name: 1.0 for name in names(law) if name != missing}
         with pytest.raises(TypeError, match=missing):
@@ -157,18 +145,70 @@ def test_the_parameters_are_those_of_the_signatures(law: Law, domain: str):
 
 @every_law
 def test_the_features_are_those_that_the_terms_read(law: Law, domain: str):
-    coefficients = law.coefficients(reference(domain), **some(law, 1))
+    coefficients = law.coefficients(RANGE, domain, **some(law, 1))
     for missing in law.features:
         fewer = {name: value for name, value in features().items() if name in law.features and name != missing}
         with pytest.raises(TypeError, match=missing):
-            law.terms[domain](**fewer, **coefficients)
+            law.predict(domain, fewer, coefficients)
 
 
 def test_an_unknown_law_is_refused_with_a_hint():
     with pytest.raises(
         SpecError, match=r"'cpt-reply' \(did you mean 'cpt-replay'\?\): the laws are annealing, multi-power, cpt"
     ):
-        law("cpt-reply")
+        LAWS["cpt-reply"]
+
+
+@every_law
+def test_a_law_reads_features_that_a_design_has_and_samples_what_is_no_feature(law: Law, domain: str):
+    assert domain in law.domains
+    assert set(law.features) <= set(FEATURES) - {"own_share"}
+    assert not set(law.sampled) & (set(FEATURES) | set(RANGE.to_dict()))
+
+
+def test_laws_say_themselves_what_they_are_for():
+    def those(**answers: bool) -> set[str]:
+        return {law.name for law in LAWS.values() if all(getattr(law, key) == value for key, value in answers.items())}
+
+    assert those(has_shift=False) == {"annealing", "multi-power"}
+    assert those(has_shift=True, has_replay=False) == {"cpt", "open-cpt"}
+    assert those(has_size=True) == {"cpt-size", "open-size", "d-cpt"}
+    assert those(has_length=False) == {"data-mixing"}
+    assert those(is_final=True) == {"d-cpt", "data-mixing"}
+    assert those(knows_checkpoint=False) == {name for name in LAWS if name.startswith("open-")}
+
+
+def test_a_term_without_names_for_its_arguments_is_refused():
+    def passed_on(progress_pt: Any, **rest: Any) -> Any:
+        return progress_pt + sum(rest.values())
+
+    with pytest.raises(SpecError, match="'rest' of passed_on names no feature and no parameter"):
+        Law("mine", "", base=Term(passed_on))
+    with pytest.raises(SpecError, match="a shift on 'code': the domains are pt, cpt"):
+        Law("mine", "", base=LAWS["cpt"].base, shift={"code": LAWS["cpt"].shift["pt"]})
+
+
+def test_a_fingerprint_changes_with_the_definition_and_only_then():
+    law = LAWS["cpt-replay"]
+    assert law.fingerprint() == replace(law, name="another", equation="the same").fingerprint()
+    changed = {
+        "base": LAWS["cpt-size"].base,
+        "annealing": Term(lambda annealing_area_cpt, C2, a1: -1.001 * C2 * annealing_area_cpt + 0 * a1),
+        "shift": {**OWN_SHARE_SHIFT, "cpt": OWN_SHARE_SHIFT["pt"]},
+        "memory_kernel": RATE_WEIGHTED,
+        "history": LAWS["open-checkpoint"].history,
+    }
+    for part, other in changed.items():
+        assert replace(law, **{part: other}).fingerprint() != law.fingerprint(), part
+    prints = [law.fingerprint() for law in LAWS.values()]
+    assert np.isfinite(np.concatenate(prints)).all()
+    assert len(set(map(tuple, prints))) == len(LAWS)
+
+
+def test_a_range_is_kept_by_name():
+    assert FittedRange.from_dict(RANGE.to_dict()).to_dict() == pytest.approx(RANGE.to_dict(), nan_ok=True)
+    with pytest.raises(TypeError, match="forward_area"):
+        FittedRange.from_dict({"forward_area": 1.0})
 
 
 # One text for three libraries ----------------------------------------------------------------------------------------
@@ -232,7 +272,7 @@ def test_there_is_no_shift_at_full_replay(law: Law, domain: str, data: st.DataOb
 @relaxed
 @given(data=st.data())
 def test_cpt_forgets_on_pt_and_gains_on_cpt_ever_more(law: Law, domain: str, data: st.DataObject):
-    shift = terms_of(law, domain, data.draw(parameters_of(law)), features(9)).shift * SHIFT_SIGN[domain]
+    shift = terms_of(law, domain, data.draw(parameters_of(law)), features(9)).shift * SIGN[domain]
     assert (np.diff(shift) > 0).all()
 
 
@@ -242,7 +282,7 @@ def test_cpt_forgets_on_pt_and_gains_on_cpt_ever_more(law: Law, domain: str, dat
 def test_more_replay_means_less_shift(law: Law, domain: str, data: st.DataObject):
     ratios = np.linspace(0, 1, 9)
     given = features(9, forward_area_cpt=4.0, replay_ratio=ratios, peak_learning_rate_cpt=1.0)
-    shift = terms_of(law, domain, data.draw(parameters_of(law)), given).shift * SHIFT_SIGN[domain]
+    shift = terms_of(law, domain, data.draw(parameters_of(law)), given).shift * SIGN[domain]
     assert (np.diff(shift) < 0).all()
 
 
@@ -271,17 +311,19 @@ def test_sampled_parameters_pass_smoothly_through_beta_0(law: Law, domain: str, 
 
 
 @relaxed
-@given(ratio=st.floats(0, 1), scale=st.floats(0.01, 1), exponent=st.floats(0.1, 2))
-def test_the_own_share_multipliers_have_one_shape(ratio: float, scale: float, exponent: float):
-    """What is left of the shift on D_pt at a share of D_pt is what is gone of it on D_cpt at that share of D_cpt."""
-    left = own_share_multiplier_pt(ratio, scale, exponent)
-    assert left == pytest.approx(1 - own_share_multiplier_cpt(1 - ratio, scale, exponent), abs=1e-12)
-    assert own_share_multiplier_pt(ratio, 1.0, 1.0) == pytest.approx((1 - ratio) / (1 + ratio), abs=1e-12)
+@given(share=st.floats(0, 1), scale=st.floats(0.01, 1), exponent=st.floats(0.1, 2))
+def test_what_is_left_of_the_shift_is_the_published_form(share: float, scale: float, exponent: float):
+    """(f(s) - f(1)) / (1 - f(1)), f(s) = (1 + s / scale)^-exponent; of scale and exponent 1 it is (1 - s) / (1 + s)."""
+    f = [(1 + at / scale) ** -exponent for at in (share, 1.0)]
+    assert left_of_shift(share, scale, exponent) == pytest.approx((f[0] - f[1]) / (1 - f[1]), abs=1e-12)
+    assert left_of_shift(share, 1.0, 1.0) == pytest.approx((1 - share) / (1 + share), abs=1e-12)
+    assert left_of_shift(0.0, scale, exponent) == 1
+    assert left_of_shift(1.0, scale, exponent) == 0
 
 
-@pytest.mark.parametrize("multiplier", [own_share_multiplier_pt, own_share_multiplier_cpt])
-def test_the_own_share_multipliers_are_1_without_replay(multiplier: Any):
-    assert multiplier(0.0, 0.03, 0.5) == pytest.approx(1, rel=1e-12)
+def test_what_is_left_of_the_shift_keeps_its_digits_where_next_to_nothing_is_left():
+    """A small scale and a large exponent: f(1) is far below the spacing of numbers near 1."""
+    assert left_of_shift(0.5, 1e-3, 8.0) == pytest.approx(501.0**-8 - 1001.0**-8, rel=1e-9)
 
 
 @pytest.mark.parametrize(("law", "domain"), [case for case in REPLAY_CASES if "a1" in case[0].parameters], ids=identify)
@@ -309,15 +351,12 @@ def test_replay_slows_the_gain_by_the_share_of_new_data(law: Law, domain: str):
     np.testing.assert_allclose(shift(1.0, area), shift(0.0, 0.5005 * area), rtol=1e-9)
 
 
-@pytest.mark.parametrize("multiplier", [monotone_multiplier_pt, monotone_multiplier_cpt])
 @relaxed
 @given(weights=st.tuples(*[st.floats(1e-3, 1e3)] * 4))
-def test_the_monotone_form_falls_from_1_to_0(multiplier: Any, weights: tuple[float, ...]):
-    names = ("steepest", "steep", "even", "late")
-    given = {f"replay_weight_{name}": weight for name, weight in zip(names, weights, strict=True)}
-    left = multiplier(np.linspace(0, 1, 21), **given)
-    assert (np.diff(left) < 0).all()
-    np.testing.assert_allclose(left[[0, -1]], [1, 0], atol=1e-12)
+def test_the_monotone_form_rises_from_0_to_1(weights: tuple[float, ...]):
+    reached = reached_of_shift(np.linspace(0, 1, 21), *weights)
+    assert (np.diff(reached) > 0).all()
+    np.testing.assert_allclose(reached[[0, -1]], [0, 1], atol=1e-12)
 
 
 @relaxed
@@ -327,9 +366,9 @@ def test_a_larger_model_is_better_by_the_size_term_alone(size: float):
     own = some(LAWS["cpt-size"], 8)
     base, at_reference = (
         terms_of(LAWS["cpt-size"], "pt", own, features(model_size=value)).base[0]
-        for value in (size, reference("pt").model_size)
+        for value in (size, RANGE.largest_model_size)
     )
-    factor = (size / reference("pt").model_size) ** -own["g3"]
+    factor = (size / RANGE.largest_model_size) ** -own["g3"]
     assert base - at_reference == pytest.approx(own["size_term"] * (factor - 1), abs=1e-9)
 
 
@@ -341,8 +380,8 @@ def test_a_larger_model_is_better_by_the_size_term_alone(size: float):
 @given(data=st.data())
 def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data: st.DataObject):
     parameters = data.draw(parameters_of(law))
-    coefficients = law.coefficients(reference(domain), **parameters)
-    forward_area = reference(domain).forward_area if law.knows_checkpoint else parameters["checkpoint_forward_area"]
+    coefficients = law.coefficients(RANGE, domain, **parameters)
+    forward_area = RANGE.largest_forward_area if law.knows_checkpoint else parameters["checkpoint_forward_area"]
 
     def base(share: float) -> Any:
         own = coefficients
@@ -365,10 +404,10 @@ def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data
 def test_the_shift_at_the_reference_without_replay_is_the_one_sampled(law: Law, domain: str, data: st.DataObject):
     parameters = data.draw(parameters_of(law))
     at_reference = features(
-        forward_area_cpt=reference(domain).forward_area_cpt, replay_ratio=0.0, peak_learning_rate_cpt=1.0
+        forward_area_cpt=RANGE.largest_forward_area_cpt, replay_ratio=0.0, peak_learning_rate_cpt=1.0
     )
     shift = terms_of(law, domain, parameters, at_reference).shift
-    np.testing.assert_allclose(shift, SHIFT_SIGN[domain] * parameters["shift_at_reference"], rtol=1e-9)
+    np.testing.assert_allclose(shift, SIGN[domain] * parameters["shift_at_reference"], rtol=1e-9)
 
 
 @every_curve_law
@@ -378,7 +417,7 @@ def test_annealing_fully_from_the_largest_lr_wins_the_drop(law: Law, domain: str
     """A full decay, long ago, is an annealing area of LR x memory."""
     fixed = {"loss_potential": 0.0, "a1": 0.0} if not law.knows_checkpoint else {}
     parameters = data.draw(parameters_of(law)) | {name: value for name, value in fixed.items() if name in names(law)}
-    full = reference(domain).learning_rate * parameters["memory"]
+    full = RANGE.largest_learning_rate * parameters["memory"]
     # an open checkpoint has no PT annealing: its drop is that of CPT, at full effect without Eq. 8's exponent
     where = "annealing_area_pt" if law.knows_checkpoint else "annealing_area_cpt"
     given = features() | {"annealing_area_pt": 0.0, "annealing_area_cpt": 0.0} | {where: full}
@@ -407,7 +446,7 @@ def test_an_open_checkpoint_is_the_known_one_when_its_history_is_told():
     """Eq. 4 with C1 S2_pt in L0, loss potential and forward area at their true values, gives the same loss."""
     known, opened = LAWS["cpt-replay"], LAWS["open-checkpoint"]
     parameters = some(known, 6) | {"annealing_ratio": 1.0}
-    coefficients = known.coefficients(reference("pt"), **parameters)
+    coefficients = known.coefficients(RANGE, "pt", **parameters)
     given = features()
     told = {name: value for name, value in coefficients.items() if name != "C1"}
     told |= {"L0": coefficients["L0"] - coefficients["C1"] * 0.15}

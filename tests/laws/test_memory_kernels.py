@@ -1,4 +1,4 @@
-"""Rows and weights of every response against the formula it stands for."""
+"""Rows and weights of every memory kernel against the formula it stands for."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.laws.memory_kernels import (
     DECAY_RATES,
-    RESPONSES,
+    MEMORY_KERNELS,
     SLOWER_RATES,
-    Response,
+    MemoryKernel,
     multi_power_rows,
     multi_power_warmup_rows,
     multi_power_weights,
@@ -31,7 +31,7 @@ SCHEDULES = {
     "decay": wsd(PEAK, 600, 50, decay=0.3),
     "cosine": cosine(PEAK, 600, 50),
 }
-every_response = pytest.mark.parametrize("name", SHAPES)
+every_kernel = pytest.mark.parametrize("name", SHAPES)
 
 
 def phase(name: str) -> Phase:
@@ -40,9 +40,9 @@ def phase(name: str) -> Phase:
     return phases_of([before, Segment("cpt", learning_rates(SCHEDULES[name]))])[1]
 
 
-def fraction(response: Response, given: Phase, shape: dict[str, float], position: Any) -> FloatArray:
-    weights = response.weights(**{key: np.asarray(value) for key, value in shape.items()})
-    return weights @ response.rows(given, np.asarray(position), PEAK)
+def fraction(kernel: MemoryKernel, given: Phase, shape: dict[str, float], position: Any) -> FloatArray:
+    weights = kernel.weights(**{key: np.asarray(value) for key, value in shape.items()})
+    return weights @ kernel.rows(given, np.asarray(position), PEAK)
 
 
 def rate_weighted(given: Phase, steps: int, memory: float, rate_weight: float) -> float:
@@ -70,21 +70,21 @@ def by_definition(name: str, given: Phase, steps: int, shape: dict[str, float]) 
     return rate_weighted(given, steps, shape["memory"], shape.get("rate_weight", 0.0))
 
 
-@every_response
+@every_kernel
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_rows_and_weights_give_the_definition(name: str, schedule: str):
     given, steps = phase(schedule), [0, 1, 30, 200, 450, 600]
-    found = fraction(RESPONSES[name], given, SHAPES[name], steps)
+    found = fraction(MEMORY_KERNELS[name], given, SHAPES[name], steps)
     expected = [by_definition(name, given, step, SHAPES[name]) for step in steps]
     np.testing.assert_allclose(found, expected, atol=4e-3)
 
 
 @settings(deadline=None, max_examples=20)
 @given(rate_power=st.floats(0, 1.4), tail=st.floats(0.1, 8), memory=st.floats(5, 500))
-def test_the_multi_power_response_holds_over_the_range_of_its_parameters(rate_power: float, tail: float, memory: float):
+def test_the_multi_power_kernel_is_right_over_its_parameters(rate_power: float, tail: float, memory: float):
     one_drop = Phase(np.full(400, PEAK / 5), np.ones(400), np.append(0.8 * PEAK, np.zeros(399)), 0)
     shape = {"memory": memory, "rate_power": rate_power, "tail": tail}
-    found = fraction(RESPONSES["multi-power"], one_drop, shape, [1, 20, 400])
+    found = fraction(MEMORY_KERNELS["multi-power"], one_drop, shape, [1, 20, 400])
     expected = [multi_power(one_drop, step, **shape) for step in (1, 20, 400)]
     np.testing.assert_allclose(found, expected, atol=1e-2)
 
@@ -103,7 +103,7 @@ def test_the_multi_power_law_counts_the_warm_up_up_to_a_constant():
     assert expected[0] > 0.3, "the warm-up matters here"
 
 
-@every_response
+@every_kernel
 def test_a_step_of_two_steps_tokens_counts_as_two(name: str):
     rates = learning_rates(SCHEDULES["decay"])
     every, double = (
@@ -111,20 +111,20 @@ def test_a_step_of_two_steps_tokens_counts_as_two(name: str):
         for count, tokens in ((2, 1.0), (1, 2.0))
     )
     steps = np.array([10, 100, 480, 600])
-    fine = fraction(RESPONSES[name], every, SHAPES[name], 2 * steps)
-    coarse = fraction(RESPONSES[name], double, SHAPES[name], steps)
+    fine = fraction(MEMORY_KERNELS[name], every, SHAPES[name], 2 * steps)
+    coarse = fraction(MEMORY_KERNELS[name], double, SHAPES[name], steps)
     np.testing.assert_allclose(coarse, fine, atol=0.015)
 
 
-@every_response
+@every_kernel
 def test_weights_are_the_same_on_pytensor(name: str):
     symbols = {key: pt.scalar(key) for key in SHAPES[name]}
     weights = (
-        RESPONSES[name]
+        MEMORY_KERNELS[name]
         .weights(**symbols)
         .eval({symbols[key]: value for key, value in SHAPES[name].items()}, mode="FAST_COMPILE")
     )
-    expected = RESPONSES[name].weights(**{key: np.asarray(value) for key, value in SHAPES[name].items()})
+    expected = MEMORY_KERNELS[name].weights(**{key: np.asarray(value) for key, value in SHAPES[name].items()})
     np.testing.assert_allclose(weights, expected, rtol=1e-12)
 
 

@@ -37,5 +37,5 @@ def test_the_curve_of_a_schedule_is_the_simulation_without_noise(name: str):
 
 
 def test_every_law_that_it_serves_is_tried():
-    served = (law for law in LAWS.values() if law.response is EXPONENTIAL and not law.has_size)
+    served = (law for law in LAWS.values() if law.memory_kernel is EXPONENTIAL and not law.has_size)
     assert set(REPLAY_FORMS) == {law.name for law in served if law.has_shift and law.knows_checkpoint}

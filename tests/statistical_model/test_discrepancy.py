@@ -1,5 +1,6 @@
 """The discrepancy's effects and the Gaussian likelihood they are integrated out of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,19 @@ from conftest import scheduled
 from pytensor.compile.maker import function
 from pytensor.gradient import grad
 
-from bayes_cpt.laws.features import Design, design, with_areas
-from bayes_cpt.laws.registry import law
-from bayes_cpt.laws.terms import Terms
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.errors import SpecError
+from bayes_cpt.laws.features import Design, FittedRange, design, with_areas
+from bayes_cpt.laws.law import Terms
+from bayes_cpt.laws.registry import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.schedules import constant, wsd
 from bayes_cpt.statistical_model.discrepancy import (
     COMPONENTS,
     SMOOTH_LENGTH,
     SMOOTH_MODES,
-    Nodes,
-    Seen,
+    Component,
+    Evaluation,
     cpt_runs,
     effect_labels,
     noise_variance,
@@ -32,52 +35,75 @@ from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihoo
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
-SEEN = Seen(-4.0, 0.0, *np.log([1e-5, 5e-4]))
+RANGE = FittedRange(
+    largest_forward_area=0.2,
+    largest_forward_area_cpt=0.1,
+    largest_learning_rate=2e-3,
+    smallest_model_size=1e-5,
+    largest_model_size=5e-4,
+)
 BRANCHES = [("pt_decay", "pt_const", 80), ("cpt_r00", "pt_decay", 20), ("cpt_r50", "pt_decay", 20)]
 
 
 @pytest.fixture
-def nodes(tiny_folder: Path) -> Nodes:
+def evaluation(tiny_folder: Path) -> Evaluation:
     """Return the law's terms on the tiny lineages: at every tenth step, and on both sides of every branch."""
     curves = read_curves(tiny_folder)
     branches = [point for child, parent, step in BRANCHES for point in ((child, 0), (parent, step))]
     points = pd.concat([curves.losses[["run", "step"]], pd.DataFrame(branches, columns=["run", "step"])])
     static = design(curves, points, 2e-3)
-    terms = law("cpt-replay").predict("pt", with_areas(static, {"memory": np.asarray(20.0)}), OWN)
-    area = static.features["forward_area_pt"] + static.features["forward_area_cpt"]
-    area_cpt = static.features["forward_area_cpt"]
-    log_area_cpt = np.log(np.maximum(area_cpt, 1e-9) / area_cpt.max())
-    return Nodes(static, terms, np.log(area / area.max()), log_area_cpt, SEEN)
+    terms = LAWS["cpt-replay"].predict("pt", with_areas(static, {"memory": np.asarray(20.0)}), OWN)
+    return Evaluation(static, terms, np.zeros(len(static.run)), of_range(static))
+
+
+def of_range(static: Design) -> FittedRange:
+    """Return a range whose largest forward areas are those of a design."""
+    area = float(static.forward_area.max())
+    return replace(
+        RANGE,
+        largest_forward_area=area,
+        largest_forward_area_cpt=float(static.features["forward_area_cpt"].max()),
+        smallest_measured_forward_area=area * np.exp(-4.0),
+        largest_measured_forward_area=area,
+    )
+
+
+def moved(evaluation: Evaluation, log_forward_area: FloatArray) -> Evaluation:
+    """Return an evaluation whose points are at other forward areas."""
+    static = evaluation.design
+    area = evaluation.fitted_range.largest_forward_area * np.exp(log_forward_area)
+    features = {**static.features, "forward_area_pt": area - static.features["forward_area_cpt"]}
+    return replace(evaluation, design=replace(static, features=features))
 
 
 def at(static: Design, run: str, step: int) -> int:
-    return int(static.nodes(pd.DataFrame({"run": [run], "step": [step]}))[0])
+    return int(static.places(pd.DataFrame({"run": [run], "step": [step]}))[0])
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize(("child", "parent", "step"), BRANCHES)
 def test_a_child_starts_with_the_discrepancy_of_its_parent(
-    nodes: Nodes, component: str, child: str, parent: str, step: int
+    evaluation: Evaluation, component: str, child: str, parent: str, step: int
 ):
-    columns = COMPONENTS[component].columns(nodes)
+    columns = COMPONENTS[component].columns(evaluation)
     effects = np.random.default_rng(1).standard_normal(columns.shape[-2])
     discrepancy = effects @ columns
-    start, branch = at(nodes.design, child, 0), at(nodes.design, parent, step)
+    start, branch = at(evaluation.design, child, 0), at(evaluation.design, parent, step)
     np.testing.assert_allclose(columns[:, start], columns[:, branch], atol=1e-12)
     assert discrepancy[start] == pytest.approx(discrepancy[branch], abs=1e-12)
 
 
 @pytest.mark.parametrize(("component", "term"), [("annealing", "annealing"), ("shift", "shift")])
-def test_equal_effects_on_all_runs_scale_the_whole_term(nodes: Nodes, component: str, term: str):
-    total = COMPONENTS[component].columns(nodes).sum(axis=0)
+def test_equal_effects_on_all_runs_scale_the_whole_term(evaluation: Evaluation, component: str, term: str):
+    total = COMPONENTS[component].columns(evaluation).sum(axis=0)
     assert np.ptp(total) > 0
-    np.testing.assert_allclose(total, getattr(nodes.terms, term), atol=1e-12)
+    np.testing.assert_allclose(total, getattr(evaluation.terms, term), atol=1e-12)
 
 
 @pytest.mark.parametrize("component", ["annealing", "shift"])
-def test_an_effect_acts_on_its_own_run_and_what_comes_after(nodes: Nodes, component: str):
-    static = nodes.design
-    columns = COMPONENTS[component].columns(nodes)
+def test_an_effect_acts_on_its_own_run_and_what_comes_after(evaluation: Evaluation, component: str):
+    static = evaluation.design
+    columns = COMPONENTS[component].columns(evaluation)
     labels = [str(label) for label in effect_labels(component, static)]
     siblings = columns[labels.index("cpt_r00"), static.run == static.runs.index("cpt_r50")]
     assert not siblings.any()
@@ -86,30 +112,30 @@ def test_an_effect_acts_on_its_own_run_and_what_comes_after(nodes: Nodes, compon
     if component == "annealing":
         inherited = columns[labels.index("pt_decay"), static.run == static.runs.index("cpt_r00")]
         start, branch = at(static, "pt_decay", 0), at(static, "pt_decay", 20)
-        np.testing.assert_allclose(inherited, nodes.terms.annealing[branch] - nodes.terms.annealing[start])
+        np.testing.assert_allclose(inherited, evaluation.terms.annealing[branch] - evaluation.terms.annealing[start])
         assert inherited.any()
 
 
-def test_offsets_belong_to_runs_from_scratch_and_shifts_to_cpt(nodes: Nodes):
-    static = nodes.design
+def test_offsets_belong_to_runs_from_scratch_and_shifts_to_cpt(evaluation: Evaluation):
+    static = evaluation.design
     assert effect_labels("offset", static) == ["pt_const"]
     assert effect_labels("shift", static) == ["cpt_r00", "cpt_r50"]
     assert effect_labels("smooth", static) == list(range(SMOOTH_MODES + 1))
     assert root_runs(static).tolist() == [0]
     assert cpt_runs(static).tolist() == [2, 3]
-    assert (COMPONENTS["offset"].columns(nodes) == 1).all()
+    assert (COMPONENTS["offset"].columns(evaluation) == 1).all()
 
 
-def test_the_band_opens_beyond_the_data_alone(nodes: Nodes):
+def test_the_band_opens_beyond_the_data_alone(evaluation: Evaluation):
     """Effects of one size do more, the further a run goes beyond the forward areas of the data; before, the same."""
-    longer = nodes._replace(log_forward_area=np.linspace(-1, 1, nodes.log_forward_area.size))
+    longer = moved(evaluation, np.linspace(-1, 1, len(evaluation.design.run)))
     beyond = longer.log_forward_area > 0
     slope = COMPONENTS["smooth"].columns(longer)[-1]
     assert not slope[~beyond].any()
     assert (np.diff(slope[beyond]) > 0).all()
-    within = nodes._replace(log_forward_area=np.minimum(longer.log_forward_area, 0))
+    within = moved(evaluation, np.minimum(longer.log_forward_area, 0))
     one, other = (np.abs(COMPONENTS["annealing"].columns(these)[0]) for these in (longer, within))
-    root = nodes.design.run == 0
+    root = evaluation.design.run == 0
     assert (one[root & beyond] > other[root & beyond]).all()
     np.testing.assert_array_equal(one[root & ~beyond], other[root & ~beyond])
 
@@ -122,8 +148,8 @@ def test_what_the_warm_up_leaves_fades_and_is_nothing_without_pretraining():
     points = pd.DataFrame({"run": ["pt"] * 4 + ["cpt"], "step": [20, 30, 100, 300, 10]})
     static = design(curves_from_frames(runs, rising), points, 2e-3)
     nothing = np.zeros(len(static.run))
-    columns = COMPONENTS["warmup"].columns(Nodes(static, Terms(nothing, nothing, nothing), nothing, nothing, SEEN))
-    just_after, soon, later, last, unknown = columns[:, static.nodes(points)].T
+    columns = COMPONENTS["warmup"].columns(Evaluation(static, Terms(nothing, nothing, nothing), nothing, RANGE))
+    just_after, soon, later, last, unknown = columns[:, static.places(points)].T
     np.testing.assert_allclose(just_after, 1.0)
     assert (soon < 0.5).all()
     assert (later < 1e-3).all()
@@ -131,11 +157,11 @@ def test_what_the_warm_up_leaves_fades_and_is_nothing_without_pretraining():
     assert not unknown.any()
 
 
-def test_draws_of_the_parameters_lead(nodes: Nodes):
+def test_draws_of_the_parameters_lead(evaluation: Evaluation):
     scale = np.array([1.0, 2.0])
-    many = nodes._replace(terms=Terms(*(scale[:, None] * term for term in nodes.terms)))
+    many = replace(evaluation, terms=Terms(*(scale[:, None] * term for term in evaluation.terms)))
     for name in ("annealing", "shift"):
-        one = COMPONENTS[name].columns(nodes)
+        one = COMPONENTS[name].columns(evaluation)
         np.testing.assert_allclose(COMPONENTS[name].columns(many), scale[:, None, None] * one, atol=1e-12)
 
 
@@ -182,10 +208,10 @@ def test_a_model_without_discrepancy_has_no_effects():
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_what_effects_do_together_is_the_sum_of_what_each_does(nodes: Nodes, component: str):
-    columns = COMPONENTS[component].columns(nodes)
+def test_what_effects_do_together_is_the_sum_of_what_each_does(evaluation: Evaluation, component: str):
+    columns = COMPONENTS[component].columns(evaluation)
     effects = np.random.default_rng(1).standard_normal((3, columns.shape[-2]))
-    np.testing.assert_allclose(COMPONENTS[component].total(nodes, effects), effects @ columns, atol=1e-12)
+    np.testing.assert_allclose(COMPONENTS[component].together(evaluation, effects), effects @ columns, atol=1e-12)
 
 
 # losses, mean, variance, columns, measured
@@ -254,3 +280,9 @@ def test_unmeasured_points_count_for_nothing(density, values: list[np.ndarray]):
     for before, after in zip(density(*values), moved, strict=True):
         np.testing.assert_allclose(after, before, rtol=1e-10)
     assert all((np.asarray(gradient)[..., absent] == 0).all() for gradient in moved[1:])
+
+
+@pytest.mark.parametrize("counts", [{}, {"runs": root_runs, "common": 2}])
+def test_effects_belong_to_runs_or_are_common(counts: dict):
+    with pytest.raises(SpecError, match="either runs that have an effect each, or a number in common"):
+        Component(lambda evaluation: evaluation.terms.shift[..., None, :], **counts)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws.registry import law
+from bayes_cpt.laws.registry import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.statistical_model.observations import check_runs
@@ -58,18 +58,18 @@ REFUSED: dict[str, tuple[str, Callable[[Curves], Curves], str]] = {
 def test_runs_that_a_law_does_not_describe_are_refused(fault: str, microcpt: Curves):
     name, change, words = REFUSED[fault]
     with pytest.raises(DataError, match=words):
-        check_runs(change(microcpt), law(name))
+        check_runs(change(microcpt), LAWS[name])
 
 
 def test_pilots_of_one_checkpoint_are_taken_though_each_measured_it_on_texts_of_its_own(microcpt: Curves):
     alone = pilots(microcpt, "cpt_m_wsd000_wsd_r000", "cpt_m_wsd000_wsd_r050")
     first = (alone.losses["run"] == "cpt_m_wsd000_wsd_r000") & (alone.losses["step"] == 0)
     noisy = alone.losses.assign(loss=alone.losses["loss"].where(~first, alone.losses["loss"] * 1.005))
-    check_runs(curves_from_frames(alone.runs, alone.lr, noisy), law("open-checkpoint"))
+    check_runs(curves_from_frames(alone.runs, alone.lr, noisy), LAWS["open-checkpoint"])
 
 
 def test_a_run_that_goes_on_from_a_pilot_starts_where_that_stands(microcpt: Curves):
     alone = pilots(microcpt, "cpt_m_wsd000_wsd_r000", "cpt_m_const_4000_const_r000")
     runs = alone.runs.copy()
     runs.loc["cpt_m_const_4000_const_r000", ["parent", "parent_step"]] = ["cpt_m_wsd000_wsd_r000", 3000]
-    check_runs(curves_from_frames(runs, alone.lr, alone.losses), law("open-checkpoint"))
+    check_runs(curves_from_frames(runs, alone.lr, alone.losses), LAWS["open-checkpoint"])

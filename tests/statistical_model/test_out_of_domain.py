@@ -28,14 +28,14 @@ from bayes_cpt.statistical_model.out_of_domain import (
     PARAMETERS,
     REQUIRED,
     Changes,
-    checkpoints,
     combination,
     departure_columns,
+    joint_measurements,
     origin,
     start_of,
     variance,
 )
-from bayes_cpt.statistical_model.pymc_model import build, measured_nodes
+from bayes_cpt.statistical_model.pymc_model import build, measured_points
 
 TRUE = {"k_pt": 0.6, "k_cpt": 0.5}
 NOISE = 0.003
@@ -260,7 +260,7 @@ def test_the_density_is_that_of_a_normal(known: bc.Curves, in_likelihood: bool):
     value = float(np.sum(model.compile_logp(vars=[model["loss_doc"]], sum=False, mode="FAST_COMPILE")(point)[0]))
     parameters = {name: np.array(point.get(name, np.exp(point.get(f"{name}_log__", 0)))[0]) for name in PARAMETERS}
     found = observations.out_of_domain["doc"]
-    rate = observations.design.features["relative_learning_rate"][found.nodes]
+    rate = observations.design.features["relative_learning_rate"][found.places]
     columns = parameters["k_scale"] * departure_columns(found) * in_likelihood
     covariance = np.diag(variance(parameters, rate)) + columns.T @ columns
     mean = found.level + combination(parameters, found.basis)
@@ -294,7 +294,7 @@ def test_departures_act_on_their_own_lineage_and_in_proportion_to_the_changes(sc
 
 def test_changes_count_from_the_checkpoint(known: bc.Curves):
     triple = known.losses.query("run == 'pt' and step == 3000").set_index("domain")["loss"]
-    found = origin(known, "cpt", checkpoints(known, "doc"))
+    found = origin(known, "cpt", joint_measurements(known, "doc"))
     np.testing.assert_array_equal(found, triple[["pt", "cpt", "doc"]])
 
 
@@ -303,17 +303,17 @@ def test_step_0_stands_in_for_the_end_of_the_parent(known: bc.Curves):
     bare = without(known, "run == 'pt'")
     alone = without(bare, "run == 'low' and step == 0")
     start = bare.losses.query("run == 'cpt' and step == 0").set_index("domain")["loss"]
-    np.testing.assert_array_equal(origin(alone, "low", checkpoints(alone, "doc")), start[["pt", "cpt", "doc"]])
+    np.testing.assert_array_equal(origin(alone, "low", joint_measurements(alone, "doc")), start[["pt", "cpt", "doc"]])
 
 
 def test_of_a_checkpoint_that_was_not_measured_the_last_point_before_it_counts(known: bc.Curves):
     short = without(known, "step == 0 or (run == 'pt' and step > 2850)")
     last = known.losses.query("run == 'pt' and step == 2800").set_index("domain")["loss"]
-    np.testing.assert_array_equal(origin(short, "cpt", checkpoints(short, "doc")), last[["pt", "cpt", "doc"]])
+    np.testing.assert_array_equal(origin(short, "cpt", joint_measurements(short, "doc")), last[["pt", "cpt", "doc"]])
 
 
 def test_without_any_point_before_it_a_typical_checkpoint_counts(known: bc.Curves):
-    found = checkpoints(known, "doc")
+    found = joint_measurements(known, "doc")
     unrelated = bc.curves_from_frames(
         known.runs.assign(parent=None, parent_step=None).loc[["cpt"]], known.lr[known.lr["run"] == "cpt"]
     )
@@ -404,7 +404,7 @@ def test_a_fault_in_their_priors_is_told(old: str, new: str, words: list[str]):
 
 @pytest.mark.slow
 def test_a_refit_without_a_run_leaves_its_out_of_domain_losses_out_too(prepared: Prepared, known: bc.Curves):
-    assert measured_nodes(prepared.observations)["measured_doc"].sum() == 30 + 20
+    assert measured_points(prepared.observations)["measured_doc"].sum() == 30 + 20
     refit = fit_prepared(prepared, replace(REFIT, draws=50, tune=50), Holdout("low", {"low": 0}))
     assert set(refit.tree["constant_data"]["run_doc"].to_numpy()) == {"cpt"}
     assert np.isfinite(bc.forecast(refit, known, steps={"low": [0, 2000]})["loss"]).all()

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.laws.areas import forward_area
-from bayes_cpt.laws.forward_progress import progress_rows, progress_weights
+from bayes_cpt.laws.areas import forward_area, progress_rows, progress_weights
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of
 from bayes_cpt.runs.schedules import cosine, learning_rates, wsd
 
