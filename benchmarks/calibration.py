@@ -1,6 +1,6 @@
 """Simulation-based calibration of the shipped models: ranks of known truths among draws of their posteriors.
 
-    uv run python benchmarks/calibration.py [-m MODEL ...] [--simulations 1000] [-o docs/calibration.png]
+    uv run python benchmarks/calibration.py [-m MODEL ...] [--simulations 1000] [-o docs/images/calibration.png]
 
 Truths are drawn from a model's prior, losses of a small design (`bayes_cpt.pilot_runs`) from the truths.
 Prints a row a model, and the three parameters with the smallest p-values; draws the ranks of all.
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--domain", help="one domain alone: the domains share nothing but an open checkpoint")
     parser.add_argument("--points", type=int, default=12, help="measured in each run")
     parser.add_argument("--draws", type=int, default=31, help="that a truth is ranked among")
-    parser.add_argument("-o", "--output", default="docs/calibration.png")
+    parser.add_argument("-o", "--output", default="docs/images/calibration.png")
     arguments = parser.parse_args()
     domains = None if arguments.domain is None else [arguments.domain]
     results: list[Calibration] = []

@@ -15,7 +15,7 @@ a column that is zero where the effect has had nothing to act on:
 
 A child inherits what its parent had gathered at the branch, and its own effects act on what comes after it: so its
 discrepancy starts where the parent's was. Given the law's parameters all effects are Gaussian, so the likelihood
-integrates them out exactly (Woodbury's identity), at a cost linear in the points. docs/discrepancy.md has the
+integrates them out exactly (Woodbury's identity), at a cost linear in the points. docs/lab-log/discrepancy.md has the
 evidence. Everything here runs on NumPy, with leading dimensions for draws, and on PyTensor.
 """
 

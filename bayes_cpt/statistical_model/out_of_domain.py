@@ -4,7 +4,7 @@
 is measured, and the changes of pt and cpt since then, times the coefficients, are added to it. The coefficients belong
 to the domain; each run departs from them a little. Given the losses on pt and cpt this is a Gaussian regression, so
 the law's own posterior does not hang on it. The formulas run on NumPy, with leading dimensions for draws, and on
-PyTensor. docs/laws.md has the evidence.
+PyTensor. docs/lab-log/laws.md has the evidence.
 """
 
 from collections.abc import Mapping

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayes_cpt.inference.reparameterisation import Bend, bend_of, bent, straight, straightened
+from bayes_cpt.laws.replay import left_of_shift
 
 AT = Bend((1, 2), (4, 5), (0.25, 0.75))
 vectors = st.builds(
