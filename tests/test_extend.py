@@ -110,7 +110,7 @@ def test_the_page_runs_from_fit_to_backtest(mine: dict[str, Any], tmp_path: Path
     assert "effect_bump" in fit.posterior
     end = bands["loss"].sel(domain="pt").isel(step=-1)
     assert np.isfinite(end).all()
-    assert mine["choice"].run in bands["run"].to_numpy()
+    assert mine["choice"].chosen in bands["run"].to_numpy()
     assert set(mine["scores"]["run"]) >= set(pilots)
     assert mine["scores"]["mae"].max() < 0.05
 
