@@ -109,10 +109,11 @@ def terms_figure(fit: bc.Fit) -> Figure:
 
 def _terms(fit: bc.Fit, unseen: bc.Curves, points: pd.DataFrame, domain: str, panel: Axes) -> None:
     model, law, at = fit.models[domain], fit.spec.law, points["at"].to_numpy()
-    static = design(unseen, points, model.reference.learning_rate, law.response, model.reference.batch_tokens)
+    seen = model.fitted_range
+    static = design(unseen, points, seen.largest_learning_rate, law.memory_kernel, seen.batch_tokens)
     draws = {name: values[::16] for name, values in parameters_of(fit.posterior, domain).items()}
-    terms = evaluate(model, static, draws).nodes.terms
-    chosen = static.nodes(points)
+    terms = evaluate(model, static, draws).terms
+    chosen = static.places(points)
     base, annealing, shift = (np.broadcast_to(term, terms.loss.shape).mean(axis=0)[chosen] for term in terms)
     panel.plot(at, base, color="k", linewidth=1, linestyle="--", label="base: falls with training done")
     direction = "raises" if shift[-1] > 0 else "lowers"

@@ -1,1 +1,1 @@
-"""What a law says of a run: areas, memory kernels, the terms of the loss, and the registry of laws."""
+"""Laws of the loss: areas, memory kernels, features, terms, the forms of replay, and the registry of laws."""

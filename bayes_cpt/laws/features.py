@@ -279,8 +279,8 @@ def _warmups_since(forward_area_pt: FloatArray, warmup: int) -> FloatArray:
 def peak_learning_rate(continued: Phase, peak: float) -> FloatArray:
     """Largest relative LR of CPT so far after 0, 1, ... steps; from its first step on, that to which it warms up.
 
-    The warm-up would tell of the first steps alone what is read as a property of the peak. A millionth keeps it above 0
-    where the LR is 0 from the start.
+    Without that, the first steps of a warm-up would count as runs of a low peak. A millionth keeps it above 0 where the
+    LR is 0 from the start.
     """
     rates = continued.learning_rate / peak
     if not rates.size:

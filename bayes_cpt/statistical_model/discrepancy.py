@@ -7,14 +7,14 @@ a column that is zero where the effect has had nothing to act on:
   a slope that is 0 on the data and opens the band beyond them;
 - ``warmup``: what the power law leaves just after the PT warm-up, common to all runs, gone after a few times the
   warm-up's forward area;
-- ``size``: likewise 0 for the model sizes seen, growing with each e-fold of size beyond them;
+- ``size``: 0 for the fitted model sizes, growing with each e-fold of size beyond them;
 - ``offset``: a run from scratch as a whole sits a little above or below the law;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's, the more so beyond the data;
-- ``shift``: the same of its distribution shift;
+- ``shift``: a run's distribution shift is a little larger or smaller than the law's;
 - ``shape``: the shift's own misfit over log forward area of continual pre-training, common to all runs.
 
-A child inherits what its parent had gathered at the branch, and its own effects act on what comes after it: so its
-discrepancy starts where the parent's was. Given the law's parameters all effects are Gaussian, so the likelihood
+A child inherits the discrepancy that its parent had at the branch, and its own effects act on what comes after it: so
+its discrepancy starts where the parent's was. Given the law's parameters all effects are Gaussian, so the likelihood
 integrates them out exactly (Woodbury's identity), at a cost linear in the points. docs/lab-log/discrepancy.md has the
 evidence. Everything here runs on NumPy, with leading dimensions for draws, and on PyTensor.
 """
@@ -79,7 +79,7 @@ class Evaluation:
 
     @cached_property
     def log_forward_area_cpt(self) -> FloatArray:
-        """(points,) The same of continual pre-training's."""
+        """(points,) Log of the forward area of continual pre-training over the largest in the fitted data."""
         area = np.maximum(self.design.features["forward_area_cpt"], self.design.peak)
         return np.log(area / self.fitted_range.largest_forward_area_cpt)
 

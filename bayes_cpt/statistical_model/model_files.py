@@ -118,7 +118,7 @@ def read_spec(model: str | Path | ModelSpec) -> ModelSpec:
     Raises
     ------
     SpecError
-        If there is no such model or file, or the file is not sound; all its faults are told at once.
+        If there is no such model or file, or the file has faults; the message lists them all.
     """
     if isinstance(model, ModelSpec):
         return model

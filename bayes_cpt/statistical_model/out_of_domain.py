@@ -1,10 +1,10 @@
 """Out-of-domain sets: their loss is a combination of the losses on pt and cpt (Eq. 6 of Wang et al. 2025).
 
-``L_ood = k_pt L_pt + k_cpt L_cpt`` is held to what happens in continual pre-training (CPT): the loss of the checkpoint
-is measured, and the changes of pt and cpt since then, times the coefficients, are added to it. The coefficients belong
-to the domain; each run departs from them a little. Given the losses on pt and cpt this is a Gaussian regression, so
-the law's own posterior does not hang on it. The formulas run on NumPy, with leading dimensions for draws, and on
-PyTensor. docs/lab-log/laws.md has the evidence.
+``L_ood = k_pt L_pt + k_cpt L_cpt`` is applied to what happens in continual pre-training (CPT): the loss of the
+checkpoint is measured, and the changes of pt and cpt since then, times the coefficients, are added to it. The
+coefficients belong to the domain; each run departs from them a little. Given the losses on pt and cpt this is a
+Gaussian regression, so the law's own posterior does not depend on it. The formulas run on NumPy, with leading
+dimensions for draws, and on PyTensor. docs/lab-log/laws.md has the evidence.
 """
 
 from collections.abc import Mapping

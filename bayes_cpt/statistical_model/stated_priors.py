@@ -70,7 +70,7 @@ def with_priors(model: str | Path | ModelSpec, priors: Mapping[str, str | Mappin
     Raises
     ------
     SpecError
-        If a text cannot be read, or the law has no such parameter; all faults of the priors are told at once.
+        If a text cannot be read, or the law has no such parameter; the message lists all faults of the priors.
     """
     spec = read_spec(model)
     document = tomllib.loads(spec.text)
@@ -262,7 +262,7 @@ def stated(
     Raises
     ------
     SpecError, DataError
-        As of `parse_prior`, `with_priors` and `with_history`; or if one parameter is stated twice.
+        See `parse_prior`, `with_priors` and `with_history`; also if one parameter is stated twice.
     """
     spec = read_spec(model)
     read = [parse_prior(text) for text in priors]

@@ -94,7 +94,7 @@ def test_the_template_is_what_the_law_describes(model: str):
     curves = pilot_runs(law, POINTS)
     check_runs(curves, law)
     assert curves.losses.groupby(["run", "domain"]).size().eq(POINTS).all()
-    assert set(curves.losses["domain"]) == set(law.terms)
+    assert set(curves.losses["domain"]) == set(law.domains)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_shipped_models_match_their_law(name: str):
 def test_shipped_priors_have_what_their_distribution_takes_on_both_domains(name: str):
     for prior in read_spec(name).priors.values():
         assert set(prior.arguments) == set(FAMILIES[prior.family].arguments)
-        values = [prior.argument(key, domain) for key in prior.arguments for domain in LAWS["cpt"].terms]
+        values = [prior.argument(key, domain) for key in prior.arguments for domain in LAWS["cpt"].domains]
         assert all(isinstance(value, float) for value in values)
 
 
