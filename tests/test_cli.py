@@ -125,7 +125,7 @@ def test_every_fault_of_a_folder_is_in_the_one_message(run: Run, tiny_folder: Pa
     [
         (["--where", "modelsize == 1000"], ["modelsize", "model_size", "the columns are"]),
         (["--where", "model_size =="], ["the query", "the columns are"]),
-        (["--where", "model_size == 7"], ["keeps no run"]),
+        (["--where", "model_size == 7"], ["matches none of the 4 runs"]),
         (["--domains", "pt,cpd"], ["No domain 'cpd'", "did you mean 'cpt'?"]),
         (["--domains", "pt,"], None),
         (["--plotto", "x.png"], ["--plotto"]),
