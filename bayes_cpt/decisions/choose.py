@@ -259,7 +259,7 @@ def _violated(row: pd.Series, limits: Sequence[Limit]) -> str:
 def _reason(row: pd.Series, leader: pd.Series, limits: Sequence[Limit], risk: str, feasible: int) -> str:
     if not row["feasible"]:
         closest = "closest, but it " if row["run"] == leader["run"] else ""
-        return closest + _broken(row, limits)
+        return closest + _violated(row, limits)
     best = f"best in {_percent(row['probability_best'])} of draws"
     if row["run"] == leader["run"]:
         return f"chosen: lowest objective {_by(risk)} of {_candidates(feasible, limits)}, {best}"
@@ -292,8 +292,8 @@ def _conclusion(table: pd.DataFrame, leader: pd.Series, limits: Sequence[Limit],
             if not leader[f"meets {limit}"]
         )
         return (
-            f"{_none_of(len(table))} {_all(limits)}. The closest is {leader['run']}: "
-            f"{_broken(leader, limits)}. It would meet {' and '.join(needs)}."
+            f"{_none_of(len(table))} {_all(limits)}. The closest is {leader['run']}: it "
+            f"{_violated(leader, limits)}. It would meet {' and '.join(needs)}."
         )
     value = f"{leader['objective_risk']:+.3f} {_by(risk)}"
     candidates = _candidates(int(table["feasible"].sum()), limits)

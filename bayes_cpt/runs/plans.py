@@ -311,7 +311,7 @@ def resolve(plan: Plan, known: Curves) -> Curves:
     >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
     >>> planned = bc.plan(parent="pt_m_wsd000", replay=0.25, schedule=bc.wsd(peak=1e-3, steps=3000))
     >>> bc.resolve(planned, curves).runs[["parent_step", "replay"]].loc["pt_m_wsd000_r025"].tolist()
-    [2000.0, 0.25]
+    [1600.0, 0.25]
     """
     names = plan.runs.cells["run"]
     if faults := list(_unknown_parents(plan.runs, {*names, *known.runs.index})):
