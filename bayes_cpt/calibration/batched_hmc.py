@@ -1,7 +1,7 @@
-"""Many posteriors of one compiled density, side by side: JAX evaluates all of them in one call.
+"""Batched HMC: sample many posteriors of one compiled density in parallel; JAX evaluates all of them in one call.
 
-For simulation-based calibration, which wants a thousand posteriors but few draws of each: called one at a time, most
-of the time goes into the calls. Arrays have the posteriors first: (members, ...).
+Simulation-based calibration needs a thousand posteriors but few draws of each. Evaluated one at a time, most of the
+time would be the overhead of the calls. The first axis of arrays is the posteriors: (members, ...).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,30 +18,30 @@ type Densities = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From vectors (members, size) to log densities (members,) and their gradients (members, size)."""
 
 CLIMBS = 20
-"""Newton steps towards the modes."""
+"""Number of Newton steps towards the modes."""
 DAMPING = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
-"""Added to the curvature in a Newton step; of the steps, the one that climbs highest is taken."""
+"""Values added to the curvature in a Newton step; the step that increases the density most is taken."""
 LONGEST = 0.5
-"""Longest Newton step in any coordinate: most are logarithms."""
+"""Longest Newton step in any coordinate; most coordinates are logarithms."""
 STRIDES = 4
-"""Times that a step is doubled if that climbs on: valleys are bent, and far from straight steps."""
+"""Number of times that a step is doubled as long as the density increases, to follow curved ridges."""
 DIFFERENCE = 1e-5
-"""Step of the differences of gradients."""
+"""Step of the finite differences of gradients."""
 LEAPFROGS = 8
-"""Steps of a trajectory."""
+"""Number of leapfrog steps of a trajectory."""
 STEP_SIZES = (0.05, 0.6)
-"""Of the trajectories in whitened coordinates, log-uniform: short ones for bends, long ones to move."""
+"""Range of the leapfrog step sizes in whitened coordinates, log-uniform: small ones for strong curvature."""
 
 
 def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
-    """Return the densities that differ in some of the data.
+    """Return densities that differ in some of their data.
 
     Parameters
     ----------
     density
         The compiled density.
     data
-        By name, (members, ...); the rest is the same for all.
+        By name, (members, ...); all other data are common.
     """
     own = tuple(0 if name in data else None for name in density.data)
     together = _together(density.compiled, own)
@@ -57,12 +57,12 @@ def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
 
 @lru_cache(maxsize=1)
 def _together(compiled: Callable[..., tuple[Any, Any]], own: tuple[int | None, ...]) -> Callable[..., tuple[Any, Any]]:
-    """Return a density of many vectors; kept, so that more members of one model do not compile it again."""
+    """Return a density of many vectors; cached, so that a model is compiled only once."""
     return jax.jit(jax.vmap(compiled, in_axes=(0, *own)))
 
 
 def climb(densities: Densities, start: FloatArray) -> Whitening:
-    """Climb towards the modes from a start (members, size); return where that led, and the curvature there."""
+    """Climb towards the modes from a start (members, size); return the points reached and their whitening."""
     centre = start
     for _ in range(CLIMBS):
         value, gradient = densities(centre)
@@ -81,31 +81,31 @@ def climb(densities: Densities, start: FloatArray) -> Whitening:
 def higher(
     densities: Densities, found: tuple[FloatArray, FloatArray], candidate: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return, for each member, the more probable of what was found (place, value) and a candidate."""
-    place, best = found
+    """Return, per member, the more probable of the point found (point, log density) and a candidate."""
+    point, best = found
     value = densities(candidate)[0]
-    return np.where((value > best)[:, None], candidate, place), np.maximum(value, best)
+    return np.where((value > best)[:, None], candidate, point), np.maximum(value, best)
 
 
 def _precision(densities: Densities, x: FloatArray) -> FloatArray:
     """Return the negative second derivatives (members, size, size)."""
-    moves = DIFFERENCE * np.eye(x.shape[1])
-    here = densities(x)[1]
-    matrix = np.stack([(here - densities(x + move)[1]) / DIFFERENCE for move in moves], axis=1)
+    offsets = DIFFERENCE * np.eye(x.shape[1])
+    gradient = densities(x)[1]
+    matrix = np.stack([(gradient - densities(x + offset)[1]) / DIFFERENCE for offset in offsets], axis=1)
     return (matrix + np.swapaxes(matrix, 1, 2)) / 2
 
 
 class Chains(NamedTuple):
-    """Chains of which one state was given.
+    """Chains with one given state.
 
     Parameters
     ----------
     states
-        (members, 1 + draws, size) The given one first.
+        (members, 1 + draws, size) The given state first.
     log_density
         (members, 1 + draws).
     accepted
-        (members,) Mean chance at which trajectories were accepted.
+        (members,) Mean acceptance probability of the trajectories.
     """
 
     states: FloatArray
@@ -114,7 +114,7 @@ class Chains(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the chains are: whitened coordinates, log density, and its gradient by them."""
+    """States of the chains: whitened coordinates, log density, and its gradient."""
 
     z: FloatArray
     value: FloatArray
@@ -131,26 +131,30 @@ def chains_through(
     random: np.random.Generator,
     done: Callable[[int, int], None],
 ) -> Chains:
-    """Run chains that have a given state at a place chosen at random, backwards from it and forwards.
+    """Run chains that have a given state at a random position, backwards and forwards from it.
 
-    Hamiltonian Monte Carlo, its step sizes drawn anew for each trajectory, whatever the state: so it is reversible, and
-    backwards is as forwards. If the given state is a draw from the posterior, its rank in its chain is uniform however
-    slowly the chain moves (Gandy & Scott 2020, arXiv 2001.06465).
+    The kernel is Hamiltonian Monte Carlo. Its step size is drawn for each trajectory independently of the state, so it
+    is reversible, and running backwards is the same as running forwards. If the given state is a draw from the
+    posterior, its rank in its chain is uniform, however slowly the chain mixes.
 
     Parameters
     ----------
     densities, whitening
         The posteriors; the whitening must not depend on the given states.
     given
-        (members, size).
+        (members, size) The given states, unconstrained.
     draws
-        Other states of each chain.
+        Number of other states of each chain.
     every
-        Trajectories between two states.
+        Number of trajectories between two states.
     random
-        Source of randomness.
+        Random generator.
     done
-        Called after each draw with how many there are, and are to be.
+        Called after each draw with the number of draws done and the number of all draws.
+
+    References
+    ----------
+    Gandy & Scott, *Unit testing for MCMC and other Monte Carlo methods*, 2020, arXiv 2001.06465.
     """
     whitened = _whitened(densities, whitening)
     origin = np.linalg.solve(whitening.scale, (given - whitening.centre)[..., None])[..., 0]
@@ -160,13 +164,13 @@ def chains_through(
     for draw in range(draws):
         state = _where(back == draw, start, state)
         for _ in range(every):
-            state, chance = _trajectory(whitened, state, random)
-            accepted.append(chance)
+            state, probability = _trajectory(whitened, state, random)
+            accepted.append(probability)
         states.append(state)
         done(draw + 1, draws)
     return Chains(
-        np.stack([_unwhitened(whitening, one.z) for one in states], axis=1),
-        np.stack([one.value for one in states], axis=1),
+        np.stack([_unwhitened(whitening, reached.z) for reached in states], axis=1),
+        np.stack([reached.value for reached in states], axis=1),
         np.mean(accepted, axis=0),
     )
 
@@ -184,7 +188,7 @@ def _whitened(densities: Densities, whitening: Whitening) -> Densities:
 
 
 def _trajectory(densities: Densities, state: State, random: np.random.Generator) -> tuple[State, FloatArray]:
-    """Propose the end of a trajectory, and move there or stay; return the chance of moving too."""
+    """Simulate a trajectory, and accept its end or stay; return the acceptance probability too."""
     members = len(state.z)
     step = np.exp(random.uniform(*np.log(STEP_SIZES), size=(members, 1)))
     start = momentum = random.standard_normal(state.z.shape)
@@ -194,10 +198,10 @@ def _trajectory(densities: Densities, state: State, random: np.random.Generator)
         z = z + step * momentum
         value, gradient = densities(z)
         momentum = momentum + step / 2 * gradient
-    with np.errstate(over="ignore", invalid="ignore"):  # where the density ends, energies overflow
+    with np.errstate(over="ignore", invalid="ignore"):  # energies overflow outside the support of the density
         gain = value - state.value - 0.5 * ((momentum**2).sum(axis=1) - (start**2).sum(axis=1))
-    chance = np.exp(np.minimum(np.nan_to_num(gain, nan=-np.inf), 0))
-    return _where(random.uniform(size=members) < chance, State(z, value, gradient), state), chance
+    probability = np.exp(np.minimum(np.nan_to_num(gain, nan=-np.inf), 0))
+    return _where(random.uniform(size=members) < probability, State(z, value, gradient), state), probability
 
 
 def _where(condition: np.ndarray, these: State, those: State) -> State:

@@ -195,7 +195,7 @@ def phases_of(segments: Sequence[Segment]) -> tuple[Phase, Phase]:
         raise DataError("The lineage is empty; it must have at least one run.")
     if ("cpt", "pt") in pairwise(segment.phase for segment in segments):
         raise DataError(
-            "The lineage has pre-training (pt) after continual pre-training (cpt); children of a cpt run must be cpt too."
+            "The lineage has pre-training (pt) after continual pre-training (cpt); a child of a cpt run must be cpt."
         )
     for phase, rates, _tokens in segments:
         faulty = rates[~((rates >= 0) & (rates < np.inf))]
