@@ -39,6 +39,7 @@ def cvar(draws: Draws, level: float) -> Draws:
     Examples
     --------
     >>> import numpy as np
+    >>> from bayes_cpt.decisions.risk import cvar
     >>> float(cvar(np.arange(10.0), 0.8))
     8.5
     """
@@ -101,6 +102,7 @@ def resolve_risk(text: str) -> Callable[[Draws], Draws]:
     Examples
     --------
     >>> import numpy as np
+    >>> from bayes_cpt.decisions.risk import resolve_risk
     >>> float(resolve_risk("quantile @ 0.5")(np.array([1.0, 2.0, 4.0])))
     2.0
     """

@@ -40,6 +40,8 @@ def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from bayes_cpt.evaluation.scores import score
     >>> losses = pd.DataFrame({"run": "a", "step": [10, 20], "domain": "pt", "loss": [2.0, 2.5]})
     >>> forecast = pd.DataFrame({"run": "a", "domain": "pt", "step": [10, 20], "mean": 2.1})
     >>> forecast = forecast.assign(q05=1.9, q25=2.05, q50=2.1, q75=2.15, q95=2.3)

@@ -32,7 +32,7 @@ def curves_summary(curves: Curves) -> pd.DataFrame:
     >>> import bayes_cpt as bc
     >>> table = bc.curves_summary(bc.read_curves(bc.shipped("data/microcpt")))
     >>> table.loc["cpt_m_wsd000_wsd_r025", ["replay", "steps", "loss_potential", "points"]].tolist()
-    [0.25, 3000, 0.0, 380]
+    [0.25, 3000.0, 0.0, 380.0]
     """
     measured = curves.losses.groupby("run")["domain"]
     schedules = {run: curves.learning_rate(run) for run in curves.runs.index}
@@ -65,8 +65,8 @@ def lineage_tree(curves: Curves) -> str:
     >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
     >>> print(bc.lineage_tree(bc.select(curves, "run == 'cpt_m_wsd000_wsd_r025'")))
     pt_m_const
-      pt_m_wsd000 (from step 8000)
-        cpt_m_wsd000_wsd_r025 (from step 2000)
+      pt_m_wsd000 (from step 6400)
+        cpt_m_wsd000_wsd_r025 (from step 1600)
     """
     parents = curves.runs["parent"]
 

@@ -276,6 +276,12 @@ def schedule(kind: str, **fields: Any) -> Schedule:
     ------
     ScheduleError
         If the kind or a field is unknown, a field is missing, or a value is out of range.
+
+    Examples
+    --------
+    >>> from bayes_cpt.runs.schedules import schedule
+    >>> schedule("wsd", peak=1e-3, steps=3000).fields["decay"]
+    0.2
     """
     if str(kind).endswith(".csv"):
         if fields:
