@@ -67,7 +67,7 @@ def demo(
     progress
         Whether to show the progress of the sampler.
     done
-        As of `bayes_cpt.backtest`.
+        See `bayes_cpt.backtest`.
 
     Returns
     -------

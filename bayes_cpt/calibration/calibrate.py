@@ -209,7 +209,7 @@ def _starts(prepared: Prepared, densities: Densities, members: int, seed: int) -
 def _ranks(states: FloatArray, random: np.random.Generator) -> IntArray:
     """Return the rank of the first state of (members, states, quantities) among the others.
 
-    Equal states, as of a chain that is stuck, are ranked at random.
+    Equal states, which occur in a chain that is stuck, are ranked at random.
     """
     truths, drawn = states[:, :1], states[:, 1:]
     equal = (drawn == truths).all(axis=2).sum(axis=1)

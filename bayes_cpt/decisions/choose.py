@@ -121,17 +121,17 @@ def decide(
     >>> bc.decide(draws, {"pt": 0.5, "cpt": 0.5}, [bc.at_most("pt", change=0.2)]).chosen
     'half'
     """
-    asked = tuple(dict.fromkeys(limits))
+    distinct = tuple(dict.fromkeys(limits))
     check_weights(minimise)
-    check_domains(minimise, asked, forecast["domain"].to_numpy().tolist())
+    check_domains(minimise, distinct, forecast["domain"].to_numpy().tolist())
     measure = resolve_risk(risk)
     draws = final_draws(forecast, minimise)
-    table = _compared(_outcomes(draws, measure) | _limits(draws, asked), asked, _samples(draws["objective"]))
-    leader = table.loc[_ranking(table, asked)[0]]
+    table = _compared(_outcomes(draws, measure) | _limits(draws, distinct), distinct, _samples(draws["objective"]))
+    leader = table.loc[_ranking(table, distinct)[0]]
     chosen = str(leader["run"]) if leader["feasible"] else None
-    reasons = [_reason(row, leader, asked, risk, int(table["feasible"].sum())) for _, row in table.iterrows()]
+    reasons = [_reason(row, leader, distinct, risk, int(table["feasible"].sum())) for _, row in table.iterrows()]
     table = table.assign(chosen=table["run"] == chosen, reason=reasons)
-    return Decision(table, draws, chosen, _conclusion(table, leader, asked, risk), dict(minimise), asked, risk)
+    return Decision(table, draws, chosen, _conclusion(table, leader, distinct, risk), dict(minimise), distinct, risk)
 
 
 # Draws --------------------------------------------------------------------------------------------------------------

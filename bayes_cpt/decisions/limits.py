@@ -121,7 +121,7 @@ def parse_limit(text: str) -> Limit:
     Returns
     -------
     Limit
-        As of `at_most`.
+        See `at_most`.
 
     Raises
     ------

@@ -34,8 +34,8 @@ class Backtest:
     leave
         What was left out: a key of ``QUESTIONS``, or ``tail``.
     points
-        One row per measured point, as of `bayes_cpt.evaluation.scores.score_draws`, with its fold and whether the fit
-        converged.
+        One row per measured point, as returned by `bayes_cpt.evaluation.scores.score_draws`, with its fold and whether
+        the fit converged.
     folds
         Number of folds; ``points`` has fewer if the backtest was interrupted.
     kept
@@ -81,7 +81,7 @@ def backtest(
     Parameters
     ----------
     curves, model, domains
-        As of `bayes_cpt.fit`.
+        See `bayes_cpt.fit`.
     leave
         What runs that are left out together have in common: a key of ``QUESTIONS`` (``run``, ``replay``, ``schedule``,
         ``length``, ``checkpoint``); or ``tail``, which leaves out the end of each run.
@@ -90,7 +90,7 @@ def backtest(
     done
         Called after each fold with its name, the number of folds done, and the number of all folds.
     **sampler
-        As of `bayes_cpt.fit`; by default with fewer draws.
+        See `bayes_cpt.fit`; by default with fewer draws.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Holdout]:
     Parameters
     ----------
     curves, leave, cut
-        As of `backtest`.
+        See `backtest`.
 
     Returns
     -------
@@ -280,7 +280,7 @@ def verdict(table: pd.DataFrame) -> str:
     Parameters
     ----------
     table
-        Table of a `Backtest`, or as of `read_scores`.
+        Table of a `Backtest`, or as returned by `read_scores`.
 
     Returns
     -------
@@ -314,7 +314,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        Table of a `Backtest`, or as of `read_scores`.
+        Table of a `Backtest`, or as returned by `read_scores`.
 
     Returns
     -------

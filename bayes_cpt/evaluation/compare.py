@@ -44,8 +44,8 @@ class Comparison:
     leave
         What was left out: a key of ``bayes_cpt.evaluation.backtest.QUESTIONS``, or ``tail``.
     points
-        One row per model and measured point, as of `bayes_cpt.evaluation.scores.score_draws`, with its fold and whether
-        the fit converged.
+        One row per model and measured point, as returned by `bayes_cpt.evaluation.scores.score_draws`, with its fold
+        and whether the fit converged.
     densities
         One row per model, fold and domain: ``elpd``, the log of the joint density of all its left-out losses;
         ``effective_draws``, the number of draws that it effectively rests on; ``pareto_k``, NaN if the fold was
@@ -137,7 +137,7 @@ def compare(
     Parameters
     ----------
     curves, domains, leave, cut, done, **sampler
-        As of `bayes_cpt.backtest`.
+        See `bayes_cpt.backtest`.
     models
         Names of shipped models, paths of model files, or specs.
     refits

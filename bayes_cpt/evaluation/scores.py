@@ -62,7 +62,7 @@ def score_draws(draws: xr.Dataset, losses: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     draws
-        As of `bayes_cpt.forecast`.
+        See `bayes_cpt.forecast`.
     losses
         Columns run, step, domain, loss; all of these points must be in the forecast.
 

@@ -30,7 +30,7 @@ def prior_predictive(
     Parameters
     ----------
     curves, model, domains
-        As of `bayes_cpt.fit`; measured losses set the scales of the priors.
+        See `bayes_cpt.fit`; measured losses set the scales of the priors.
     draws
         Number of draws.
     seed
@@ -39,7 +39,7 @@ def prior_predictive(
     Returns
     -------
     Dataset
-        As of `bayes_cpt.forecast`, for the measured runs at their measured steps.
+        See `bayes_cpt.forecast`, for the measured runs at their measured steps.
 
     Raises
     ------

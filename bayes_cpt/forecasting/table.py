@@ -23,7 +23,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     draws
-        As of `bayes_cpt.forecast`.
+        See `bayes_cpt.forecast`.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
     Parameters
     ----------
     forecast
-        As of `bayes_cpt.forecast`: ``loss`` (chain, draw, run, domain, step) and ``learning_rate`` (run, step), NaN
+        See `bayes_cpt.forecast`: ``loss`` (chain, draw, run, domain, step) and ``learning_rate`` (run, step), NaN
         after the end of a run.
     curves
         Measured losses, drawn as dots for runs of the same name.
@@ -127,7 +127,7 @@ def plot_prior_predictive(forecast: xr.Dataset) -> Figure:
     Parameters
     ----------
     forecast
-        ``loss`` (chain, draw, run, domain, step), as of `bayes_cpt.prior_predictive`.
+        ``loss`` (chain, draw, run, domain, step), as returned by `bayes_cpt.prior_predictive`.
 
     Returns
     -------

@@ -257,9 +257,9 @@ def _range(curves: Curves, run: str) -> Range:
     )
 
 
-def _outside(asked: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:
+def _outside(settings: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:
     slack = 1e-6
-    below, above = asked < lower * (1 - slack) - slack**2, asked > upper * (1 + slack) + slack**2
+    below, above = settings < lower * (1 - slack) - slack**2, settings > upper * (1 + slack) + slack**2
     # the first part of a longer run is a shorter run, so only a longer one is new
     below[: Range._fields.index("length") + 1] = False
     return tuple(name.replace("_", " ") for name, out in zip(Range._fields, below | above, strict=True) if out)

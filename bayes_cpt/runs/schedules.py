@@ -99,7 +99,7 @@ def linear(peak: Floats, steps: Ints, warmup: Ints = 0, *, final: Floats = 0.0, 
     Returns
     -------
     Schedule
-        As of `constant`.
+        See `constant`.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def cosine(peak: Floats, steps: Ints, warmup: Ints = 0, *, final: Floats = 0.0, 
     Returns
     -------
     Schedule
-        As of `constant`.
+        See `constant`.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def wsd(
     Returns
     -------
     Schedule
-        As of `constant`.
+        See `constant`.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def from_points(step: Sequence[int] | NDArray[Any], lr: Sequence[float] | NDArra
     Returns
     -------
     Schedule
-        As of `constant`.
+        See `constant`.
 
     Raises
     ------

@@ -46,7 +46,7 @@ def test_longer_runs_are_left_out_and_the_shortest_stay(larger: bc.Curves):
 
 
 def test_most_runs_do_not_go_at_once(larger: bc.Curves):
-    """A fit to the two short runs, each of a checkpoint of its own, would tell nothing."""
+    """A fit to the two short runs, each of a checkpoint of its own, would not be informative."""
     with pytest.raises(DataError, match="each group has more than half of the 9 runs"):
         folds(larger, "length")
 
@@ -128,7 +128,7 @@ def of_width(factor: float) -> Backtest:
     return Backtest("run", score_draws(forecast, losses).assign(fold="a", converged=True), 1)
 
 
-def test_the_verdict_tells_honest_intervals_from_narrow_and_wide_ones():
+def test_the_verdict_distinguishes_calibrated_narrow_and_wide_intervals():
     assert "intervals can be trusted" in verdict(of_width(1.0).table)
     assert "too narrow: under-coverage (2." in verdict(of_width(0.4).table)
     assert "too wide: over-coverage (0.4 times the width would suffice)" in verdict(of_width(2.5).table)

@@ -167,7 +167,7 @@ def _without_parent(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name != "parent"}
 
 
-def test_all_faults_of_a_grid_are_told_at_once(tiny: Curves):
+def test_all_faults_of_a_grid_are_reported_at_once(tiny: Curves):
     faults = faults_of(None, tiny, replay=2, schedule=SHORT, phase="CPT")
     assert len(faults.splitlines()) == 3
 
