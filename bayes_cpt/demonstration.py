@@ -1,4 +1,4 @@
-"""The demo: from the shipped curves to a decision, with every figure and table in one folder and a report on top."""
+"""The demo: fit, forecast, backtest and decide on the shipped curves, and write figures, tables and a report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +29,16 @@ from bayes_cpt.runs.plans import plan, resolve
 from bayes_cpt.runs.schedules import wsd
 
 SIZE = "model_size == 332448"
+"""Query of the runs that are used."""
 HELD_OUT = "cpt_m_wsd000_wsd_r025"
+"""Run that is not fitted, and forecast."""
 CHECKPOINT = "pt_m_wsd000"
+"""Run whose end the candidates of the decision start from."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: what it shows, and a figure or a table of it."""
+    """A section of a report: a text, with a figure or a table."""
 
     title: str
     text: str
@@ -51,27 +54,50 @@ def demo(
     progress: bool = True,
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
 ) -> Fit:
-    """Fit all runs of the larger shipped model but one, forecast that one, and choose a replay ratio.
+    """Fit all runs of the larger shipped model except one, forecast that run, and choose a replay ratio.
 
-    A backtest on replay ratios says how far to trust the choice; ``done`` is called as by
-    `bayes_cpt.evaluation.backtest.backtest`. Writes fit.nc, forecast.csv, backtest.csv, decision.csv, figures and
-    report.html to ``folder``.
+    A backtest on replay ratios shows whether the choice can be trusted.
+
+    Parameters
+    ----------
+    folder
+        Folder to write: fit.nc, forecast.csv, backtest.csv, decision.csv, figures and report.html.
+    seed
+        Random seed.
+    progress
+        Whether to show the progress of the sampler.
+    done
+        See `bayes_cpt.backtest`.
+
+    Returns
+    -------
+    Fit
+        The fit; its ``verdict`` says whether it converged.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> bc.demo("demo").verdict  # doctest: +SKIP
     """
     target = Path(folder)
     everything = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])
     seen, unseen = _split(everything, HELD_OUT)
     write_figure(plot_curves(everything), target / "curves.png")
-    fitted, held = predictive_check(fit(seen, seed=seed, progress=progress), seed=seed)
+    fitted, check = predictive_check(fit(seen, seed=seed, progress=progress), seed=seed)
     save(fitted, target / "fit.nc")
     tested, trust = _backtest_section(seen, target, seed, done)
     sections = [
         Section(
             "The data",
-            f"Loss curves of one small model: pre-training, and continual pre-training on C source. {HELD_OUT} is held "
-            "out of all that follows.",
+            "Loss curves of a small language model: pre-training, and continual pre-training on C source code. "
+            f"{HELD_OUT} is held out of the fit, the backtest and the decision.",
             figure="curves.png",
         ),
-        Section("The fit", f"{fitted.verdict}. In the law's own terms:", held, table=_coefficients(fitted)),
+        Section("The fit", f"{fitted.verdict}. Coefficients of the law:", check, table=_coefficients(fitted)),
         _forecast_section(fitted, unseen, target),
         tested,
         _decision_section(fitted, trust, target),
@@ -81,7 +107,7 @@ def demo(
 
 
 def _split(curves: Curves, run: str) -> tuple[Curves, Curves]:
-    """Return the curves without a run, and that run alone."""
+    """Return the curves without a run, and only that run."""
     return curves.without([run]), curves.only([run])
 
 
@@ -105,13 +131,13 @@ def _forecast_section(fitted: Fit, unseen: Curves, target: Path) -> Section:
     write_figure(plot_forecast(draws, unseen), target / "forecast.png")
     scores = score(rows, measured).reset_index()
     lines = [
-        f"{part.domain}: mean absolute error {part.mae:.3f}, 90 % intervals hold {part.cover90:.0%} of {part.points} "
-        f"points, mean width {part.width90:.3f}"
-        for part in scores.itertuples()
+        f"{row.domain}: mean absolute error {row.mae:.3f} nats, 90 % intervals cover {row.cover90:.0%} of {row.points} "
+        f"points, mean width {row.width90:.3f} nats"
+        for row in scores.itertuples()
     ]
     return Section(
-        "A run that the fit has not seen",
-        "25 % replay, forecast from runs at 0, 50 and 100 %; dots are what was measured.",
+        "Forecast of the held-out run",
+        "25 % replay, forecast from runs at 0, 50 and 100 %. Dots are measured losses.",
         "\n".join(lines),
         "forecast.png",
     )
@@ -120,15 +146,15 @@ def _forecast_section(fitted: Fit, unseen: Curves, target: Path) -> Section:
 def _backtest_section(
     seen: Curves, target: Path, seed: int, done: Callable[[str, int, int], None]
 ) -> tuple[Section, str]:
-    """Return the section, and what it says in a sentence."""
+    """Return the section, and the verdict of the backtest."""
     result = backtest(seen, leave="replay", seed=seed, done=done)
     with replacing(target / "backtest.csv") as temporary:
         result.table.to_csv(temporary, index=False)
     write_figure(plot_backtest(result), target / "backtest.png")
     trust = verdict(result.table)
     section = Section(
-        "Can it be trusted with a replay ratio?",
-        "The runs at 50 and at 100 % replay are left out in turn, and forecast from a fit of the others.",
+        "Can forecasts of an unseen replay ratio be trusted?",
+        "The runs at 50 and at 100 % replay are left out in turn, and forecast from a fit to the others.",
         trust,
         "backtest.png",
     )
@@ -151,7 +177,7 @@ def _decision_section(fitted: Fit, trust: str, target: Path) -> Section:
     write_figure(plot_decision(decision), target / "decision.png")
     columns = ["run", "pt_change_mean", "cpt_change_mean", "objective_mean", "expected_regret", "reason"]
     return Section(
-        "Which replay ratio, which peak learning rate?",
+        "Which replay ratio and which peak learning rate?",
         "The loss on pt may rise by at most 0.2 with probability 0.9.",
         f"{answer(decision)}\n{trust}",
         "decision.png",

@@ -1,26 +1,36 @@
-"""The errors a user can meet: each carries a sentence that says what is wrong and what would be right."""
+"""Errors that users may meet. Each message says what is wrong and what would be right."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 class BayesCptError(ValueError):
-    """Input or state that bayes_cpt cannot work with; the command line turns it into exit code 2."""
+    """Base class of all errors on input that bayes_cpt cannot work with; the command line exits with code 2.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> try:
+    ...     bc.constant(peak=-1e-3, steps=100)
+    ... except bc.BayesCptError as error:
+    ...     print(error)
+    constant: peak must be a number above 0, not -0.001.
+    """
 
 
 class ScheduleError(BayesCptError):
-    """A learning-rate schedule that cannot be."""
+    """A learning-rate schedule with values that are out of range or contradict each other."""
 
 
 class CurvesError(BayesCptError):
-    """A curve folder or plan with faults, all of them in ``faults``.
+    """Faults of a curve folder or a plan; ``faults`` has all of them.
 
     Parameters
     ----------
     source
         The folder, file or table that was read.
     faults
-        One sentence each: file, row, column, value, what would be right.
+        One sentence per fault: file, row, column, value, and what would be right.
     """
 
     def __init__(self, source: str, faults: Sequence[str]) -> None:
@@ -30,15 +40,15 @@ class CurvesError(BayesCptError):
 
 
 class SpecError(BayesCptError):
-    """A model file that cannot be read, or that does not match its law."""
+    """A model file that cannot be read or does not match its law."""
 
 
 class DataError(BayesCptError):
-    """Data that are sound but do not fit the law or the question asked of them."""
+    """Valid data that do not fit the law, or a request that the data cannot serve."""
 
 
 class FitFileError(BayesCptError):
-    """A fit file that cannot be read, or that lacks what the question needs."""
+    """A fit file that cannot be read or lacks what is needed."""
 
 
 class SamplingError(BayesCptError):
@@ -46,6 +56,6 @@ class SamplingError(BayesCptError):
 
 
 def hint(name: str, options: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` where an option is close to ``name``, else an empty string."""
+    """Return `` (did you mean 'x'?)`` if an option is close to ``name``, else an empty string."""
     close = get_close_matches(name, list(options), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

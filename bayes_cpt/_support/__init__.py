@@ -1,1 +1,1 @@
-"""What every wing may use: array types, files written whole, shipped files, registries."""
+"""Helpers for all wings: array types, atomic file writing, paths of shipped files."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writing."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +10,12 @@ from bayes_cpt.errors import DataError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, and rename it to ``path`` if the block ends well.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` if the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        File to write; its folder is made if it does not exist.
 
     Raises
     ------

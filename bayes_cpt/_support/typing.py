@@ -1,4 +1,4 @@
-"""Names of array types that all wings use."""
+"""Array types."""
 
 from typing import Any
 
@@ -8,4 +8,4 @@ from numpy.typing import NDArray
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 type Array = Any
-"""A NumPy array, a PyTensor variable or an xarray object: formulas use what the three have in common."""
+"""A NumPy array, a PyTensor variable or an xarray object: formulas use only what all three support."""

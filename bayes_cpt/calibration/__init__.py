@@ -1,1 +1,1 @@
-"""Whether a model's posteriors are right on losses simulated from its own prior."""
+"""Simulation-based calibration: check the posteriors of a model on losses simulated from its own prior."""

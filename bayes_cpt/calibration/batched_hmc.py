@@ -1,7 +1,7 @@
-"""Many posteriors of one compiled density, side by side: JAX evaluates all of them in one call.
+"""Batched HMC: sample many posteriors of one compiled density in parallel; JAX evaluates all of them in one call.
 
-For simulation-based calibration, which wants a thousand posteriors but few draws of each: called one at a time, most
-of the time goes into the calls. Arrays have the posteriors first: (members, ...).
+Simulation-based calibration needs a thousand posteriors but few draws of each. Evaluated one at a time, most of the
+time would be the overhead of the calls. The first axis of arrays is the posteriors: (members, ...).
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from bayes_cpt.inference.density import Densities
 from bayes_cpt.inference.mode import Whitening
 
 LEAPFROGS = 8
-"""Steps of a trajectory."""
+"""Number of leapfrog steps of a trajectory."""
 STEP_SIZES = (0.05, 0.6)
-"""Of the trajectories in whitened coordinates, log-uniform: short ones for bends, long ones to move."""
+"""Range of the leapfrog step sizes in whitened coordinates, log-uniform: small ones for strong curvature."""
 
 
 class Chains(NamedTuple):
-    """Chains of which one state was given.
+    """Chains with one given state.
 
     Parameters
     ----------
     states
-        (members, 1 + draws, size) The given one first.
+        (members, 1 + draws, size) The given state first.
     log_density
         (members, 1 + draws).
     accepted
-        (members,) Mean chance at which trajectories were accepted.
+        (members,) Mean acceptance probability of the trajectories.
     """
 
     states: FloatArray
@@ -38,7 +38,7 @@ class Chains(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the chains are: whitened coordinates, log density, and its gradient by them."""
+    """States of the chains: whitened coordinates, log density, and its gradient."""
 
     z: FloatArray
     value: FloatArray
@@ -55,26 +55,30 @@ def chains_through(
     random: np.random.Generator,
     done: Callable[[int, int], None],
 ) -> Chains:
-    """Run chains that have a given state at a place chosen at random, backwards from it and forwards.
+    """Run chains that have a given state at a random position, backwards and forwards from it.
 
-    Hamiltonian Monte Carlo, its step sizes drawn anew for each trajectory, whatever the state: so it is reversible, and
-    backwards is as forwards. If the given state is a draw from the posterior, its rank in its chain is uniform however
-    slowly the chain moves (Gandy & Scott 2020, arXiv 2001.06465).
+    The kernel is Hamiltonian Monte Carlo. Its step size is drawn for each trajectory independently of the state, so it
+    is reversible, and running backwards is the same as running forwards. If the given state is a draw from the
+    posterior, its rank in its chain is uniform, however slowly the chain mixes.
 
     Parameters
     ----------
     densities, whitening
         The posteriors; the whitening must not depend on the given states.
     given
-        (members, size).
+        (members, size) The given states, unconstrained.
     draws
-        Other states of each chain.
+        Number of other states of each chain.
     every
-        Trajectories between two states.
+        Number of trajectories between two states.
     random
-        Source of randomness.
+        Random generator.
     done
-        Called after each draw with how many there are, and are to be.
+        Called after each draw with the number of draws done and the number of all draws.
+
+    References
+    ----------
+    Gandy & Scott, *Unit testing for MCMC and other Monte Carlo methods*, 2020, arXiv 2001.06465.
     """
     whitened = _whitened(densities, whitening)
     origin = np.linalg.solve(whitening.scale, (given - whitening.centre)[..., None])[..., 0]
@@ -84,13 +88,13 @@ def chains_through(
     for draw in range(draws):
         state = _where(back == draw, start, state)
         for _ in range(every):
-            state, chance = _trajectory(whitened, state, random)
-            accepted.append(chance)
+            state, probability = _trajectory(whitened, state, random)
+            accepted.append(probability)
         states.append(state)
         done(draw + 1, draws)
     return Chains(
-        np.stack([_unwhitened(whitening, one.z) for one in states], axis=1),
-        np.stack([one.value for one in states], axis=1),
+        np.stack([_unwhitened(whitening, reached.z) for reached in states], axis=1),
+        np.stack([reached.value for reached in states], axis=1),
         np.mean(accepted, axis=0),
     )
 
@@ -108,7 +112,7 @@ def _whitened(densities: Densities, whitening: Whitening) -> Densities:
 
 
 def _trajectory(densities: Densities, state: State, random: np.random.Generator) -> tuple[State, FloatArray]:
-    """Propose the end of a trajectory, and move there or stay; return the chance of moving too."""
+    """Simulate a trajectory, and accept its end or stay; return the acceptance probability too."""
     members = len(state.z)
     step = np.exp(random.uniform(*np.log(STEP_SIZES), size=(members, 1)))
     start = momentum = random.standard_normal(state.z.shape)
@@ -118,10 +122,10 @@ def _trajectory(densities: Densities, state: State, random: np.random.Generator)
         z = z + step * momentum
         value, gradient = densities(z)
         momentum = momentum + step / 2 * gradient
-    with np.errstate(over="ignore", invalid="ignore"):  # where the density ends, energies overflow
+    with np.errstate(over="ignore", invalid="ignore"):  # energies overflow outside the support of the density
         gain = value - state.value - 0.5 * ((momentum**2).sum(axis=1) - (start**2).sum(axis=1))
-    chance = np.exp(np.minimum(np.nan_to_num(gain, nan=-np.inf), 0))
-    return _where(random.uniform(size=members) < chance, State(z, value, gradient), state), chance
+    probability = np.exp(np.minimum(np.nan_to_num(gain, nan=-np.inf), 0))
+    return _where(random.uniform(size=members) < probability, State(z, value, gradient), state), probability
 
 
 def _where(condition: np.ndarray, these: State, those: State) -> State:

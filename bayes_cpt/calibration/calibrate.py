@@ -1,14 +1,14 @@
-"""Simulation-based calibration: whether a model's posteriors are right, whatever truth its prior holds.
+"""Simulation-based calibration: check the posteriors of a model for parameters drawn from its prior.
 
-Parameters are drawn from the prior, losses are simulated from them, and the rank of each true parameter among draws of
-its posterior must be uniform (Talts et al. 2018, arXiv 1804.06788). The log density of parameters and data is ranked
-too: it sees faults, such as a posterior that is the prior, that no single parameter shows (Modrak et al. 2023, arXiv
-2211.02383).
+Parameters are drawn from the prior, and losses are simulated from them. The rank of each true parameter among draws of
+its posterior must then be uniform (Talts et al. 2018, arXiv 1804.06788). The log density of parameters and data is
+ranked too. It detects faults that no single parameter shows, such as a posterior that equals the prior (Modrak et al.
+2023, arXiv 2211.02383).
 
-The draws are those of a chain through the truth, run backwards and forwards from it (Gandy & Scott 2020, arXiv
-2001.06465): then ranks are uniform however short the chain, so that what is tested is the model, and a thousand short
-chains can run side by side. Whether a long chain has converged is asked of each fit by itself. simuk, which would fit
-each simulation by ``pm.sample`` on a model compiled anew, takes hours for what takes a minute here.
+The draws are those of a chain through the true parameters, run backwards and forwards from them (Gandy & Scott 2020,
+arXiv 2001.06465). Ranks are then uniform for chains of any length, so the test is of the model alone, and a thousand
+short chains can run in parallel. The convergence of long chains is diagnosed in each fit. The package simuk, which fits
+each simulation with ``pm.sample`` and compiles the model each time, would take hours for what takes a minute here.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,11 +31,11 @@ from bayes_cpt.statistical_model.likelihood import discrepancy, evaluate
 from bayes_cpt.statistical_model.pymc_model import domain_models
 
 LEVEL = 0.01
-"""Chance at which a sound model is called miscalibrated."""
+"""Probability that a correct model is called miscalibrated."""
 STARTS = 40
-"""Draws from the prior of which the best is where a climb to the mode starts."""
+"""Number of draws from the prior, the most probable of which starts the climb to the mode."""
 STUCK = 0.05
-"""A chain that accepts less than this tells next to nothing."""
+"""Acceptance probability below which a chain counts as stuck: its ranks are not informative."""
 LOG_DENSITY = "log density"
 
 type Simulator = Callable[[Prepared, Mapping[str, FloatArray], np.random.Generator], Mapping[str, FloatArray]]
@@ -50,11 +50,20 @@ class Calibration:
     model
         Name of the model.
     ranks
-        By simulation: of each parameter (``name[domain]``) and of the log density, from 0 to ``draws``.
+        One row per simulation: ranks of each parameter (``name[domain]``) and of the log density, from 0 to ``draws``.
     accepted
-        By simulation: share of the chain's moves that were accepted.
+        Per simulation, the mean acceptance probability of the chain.
     draws
-        That each truth was ranked among.
+        Number of draws among which each true parameter is ranked.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc, numpy as np, pandas as pd
+    >>> random = np.random.default_rng(1)
+    >>> ranks = pd.DataFrame({"memory[pt]": random.integers(0, 32, 200), "log density": random.integers(0, 10, 200)})
+    >>> result = bc.Calibration("cpt", ranks, pd.Series(0.8, ranks.index), draws=31)
+    >>> result.calibrated
+    False
     """
 
     model: str
@@ -64,45 +73,50 @@ class Calibration:
 
     @cached_property
     def uniformity(self) -> pd.DataFrame:
-        """How uniform each parameter's ranks are.
+        """Tests of uniform ranks, one row per parameter.
 
-        ``p`` of their being uniform, ``corrected`` for the number of parameters (Holm), and ``mean``, the mean rank as
-        a share: above a half, the posterior lies too low.
+        ``p`` is the p-value, ``corrected`` the p-value corrected for the number of parameters (Holm), and ``mean`` the
+        mean rank as a share: above 0.5, the posterior is too low.
         """
-        p = uniformity(self._counts, len(self.ranks))
+        p_values = uniformity(self._counts, len(self.ranks))
         share = (self.ranks + 0.5) / (self.draws + 1)
-        return pd.DataFrame({"p": p, "corrected": holm(p), "mean": share.mean()}, index=self.ranks.columns)
+        columns = {"p": p_values, "corrected": holm(p_values), "mean": share.mean()}
+        return pd.DataFrame(columns, index=self.ranks.columns)
 
     @property
     def calibrated(self) -> bool:
-        """Whether all ranks may be uniform."""
+        """Whether no parameter's ranks differ significantly from uniform."""
         return bool(self.uniformity["corrected"].min() >= LEVEL)
 
     @property
     def stuck(self) -> int:
-        """How many chains hardly moved: their ranks are uniform whatever the model."""
+        """Number of chains that hardly moved: their ranks are uniform for any model."""
         return int((self.accepted < STUCK).sum())
 
     @property
     def verdict(self) -> str:
-        """What the ranks say, in words."""
+        """Whether the model is calibrated, in words."""
         worst = self.uniformity["corrected"].idxmin()
         smallest = self.uniformity["corrected"].min()
-        said = "no sign of miscalibration" if self.calibrated else "MISCALIBRATED"
-        notes = f"; {self.stuck} of {len(self.ranks)} chains hardly moved" if self.stuck else ""
-        return f"{self.model}: {said} (smallest corrected p {smallest:.3g}, {worst}){notes}"
+        found = "no sign of miscalibration" if self.calibrated else "MISCALIBRATED"
+        notes = (
+            f"; {self.stuck} of {len(self.ranks)} chains hardly moved; their ranks are not informative"
+            if self.stuck
+            else ""
+        )
+        return f"{self.model}: {found} (smallest corrected p {smallest:.3g}, {worst}){notes}"
 
     @property
     def differences(self) -> pd.DataFrame:
-        """By place in (0, 1): each parameter's cumulative distribution of ranks less the uniform one."""
+        """Cumulative distribution of each parameter's ranks minus the uniform one, by rank as a share in (0, 1)."""
         shares = self._counts.T / len(self.ranks) - self._place[:, None]
         return pd.DataFrame(shares, index=self._place, columns=self.ranks.columns)
 
     @property
     def band(self) -> pd.DataFrame:
-        """Limits of the differences by place in (0, 1): ``lower`` and ``upper``.
+        """Simultaneous band of the differences, ``lower`` and ``upper``, by rank as a share in (0, 1).
 
-        All of them stay between these together with probability 1 - ``LEVEL`` if all ranks are uniform.
+        If all ranks are uniform, all differences are within the band with probability 1 - ``LEVEL``.
         """
         limits = band(len(self.ranks), self.draws, LEVEL / len(self.ranks.columns)) - self._place
         return pd.DataFrame(limits.T, index=self._place, columns=["lower", "upper"])
@@ -113,7 +127,7 @@ class Calibration:
 
     @property
     def _counts(self) -> IntArray:
-        """(parameters, draws) How many ranks lie below 1, 2, ..., ``draws``."""
+        """(parameters, draws) Numbers of ranks below 1, 2, ..., ``draws``."""
         return (self.ranks.to_numpy()[..., None] < np.arange(1, self.draws + 1)).sum(axis=0)
 
 
@@ -127,34 +141,50 @@ def calibrate(
     simulator: Simulator | None = None,
     done: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Calibration:
-    """Draw truths from the prior, simulate losses of a design of runs, and rank the truths in their posteriors.
+    """Check a model by simulation-based calibration.
 
-    All simulations run side by side.
+    Parameters are drawn from the prior, losses are simulated from them, and the parameters are ranked among draws of
+    their posteriors. All simulations run in parallel.
 
     Parameters
     ----------
     prepared
-        A model compiled for runs, such as `bayes_cpt.pilot_runs`; their measured losses give the priors their units, no
-        more.
+        A model compiled for runs, such as those of `bayes_cpt.pilot_runs`. Their measured losses only set the scales of
+        the priors.
     simulations
-        How many.
+        Number of simulations.
     draws
-        Of each posterior, that a truth is ranked among.
+        Number of draws of each posterior.
     every
-        Trajectories of the sampler between two draws.
+        Number of trajectories of the sampler between two draws.
     seed
-        Of truths, losses and sampler.
+        Seed of parameters, losses and sampler.
     simulator
-        What makes losses of parameters, as `simulated_losses`, which it is by default; another one shows what a fault
-        of the model would do.
+        Function that simulates losses from parameters, by default `simulated_losses`; with another one, it can be seen
+        whether a fault of the model would be detected.
     done
-        Called after each draw with how many there are, and are to be.
+        Called after each draw with the number of draws done and the number of all draws.
+
+    Returns
+    -------
+    Calibration
+        Ranks, and whether they are uniform.
+
+    References
+    ----------
+    Talts et al. 2018, arXiv 1804.06788; Modrak et al. 2023, arXiv 2211.02383; Gandy & Scott 2020, arXiv 2001.06465;
+    Säilynoja et al. 2022, arXiv 2103.10522.
+
+    Examples
+    --------
+    >>> print(bc.calibrate(bc.prepare(bc.pilot_runs(), "cpt-replay")).verdict)  # doctest: +SKIP
+    cpt-replay: no sign of miscalibration (smallest corrected p 0.4, beta[cpt])
     """
     random = np.random.default_rng(seed)
     truths = prior_draws(prepared, simulations, seed)
     losses = (simulator or simulated_losses)(prepared, truths.parameters, random)
     densities = side_by_side(prepared.density, {f"observed_{domain}": values for domain, values in losses.items()})
-    # found from the data alone: chains that knew the truth would not be reversible
+    # computed without the true parameters: else the chains would not be reversible
     _values, whitening = climb(densities, _starts(prepared, densities, simulations, seed + 1))
     chains = chains_through(
         densities, whitening, truths.unconstrained, draws=draws, every=every, random=random, done=done
@@ -170,7 +200,7 @@ def calibrate(
 
 
 def _starts(prepared: Prepared, densities: Densities, members: int, seed: int) -> FloatArray:
-    """Return, for each member, the likeliest of some draws from the prior."""
+    """Return, per member, the most probable of some draws from the prior."""
     start = np.tile(prepared.density.start, (members, 1))
     found = start, densities(start)[0]
     for draw in prior_draws(prepared, STARTS, seed).unconstrained:
@@ -179,9 +209,9 @@ def _starts(prepared: Prepared, densities: Densities, members: int, seed: int) -
 
 
 def _ranks(states: FloatArray, random: np.random.Generator) -> IntArray:
-    """Rank the first of states (members, states, quantities) among the others.
+    """Return the rank of the first state of (members, states, quantities) among the others.
 
-    A chain that is stuck returns to equal states: these are ranked by chance.
+    Equal states, which occur in a chain that is stuck, are ranked at random.
     """
     truths, drawn = states[:, :1], states[:, 1:]
     equal = (drawn == truths).all(axis=2).sum(axis=1)
@@ -196,9 +226,9 @@ class Truths(NamedTuple):
     parameters
         By name, (draws,) or (draws, domains).
     unconstrained
-        (draws, size) The same as the flat vectors that the density takes.
+        (draws, size) The same as flat vectors, the arguments of the density.
     labels
-        Of the vector's entries: ``name[domain]``, or ``name`` where it is common to the domains.
+        (size,) Labels of the vector's entries: ``name[domain]``, or ``name`` if common to the domains.
     """
 
     parameters: dict[str, FloatArray]
@@ -210,7 +240,7 @@ def prior_draws(prepared: Prepared, count: int, seed: int) -> Truths:
     """Draw parameters from the prior of a model."""
     model, order = prepared.pymc_model, list(prepared.density.places)
     free = sorted(model.free_RVs, key=lambda variable: order.index(model.rvs_to_values[variable].name))
-    # entries of the vector grow with the parameters, so ranks among the one are ranks among the other
+    # transforms are increasing, so ranks of the vector's entries are ranks of the parameters
     transforms = [model.rvs_to_transforms[variable] for variable in free]
     moved = [
         variable if transform is None else transform.forward(variable, *variable.owner.inputs)
@@ -235,11 +265,11 @@ def simulated_losses(
     Parameters
     ----------
     prepared
-        The model: only parts of the discrepancy that its likelihood has are drawn.
+        The model; only the components of the discrepancy in its likelihood are drawn.
     parameters
         By name, (draws,) or (draws, domains).
     random
-        Source of randomness.
+        Random generator.
     """
     spec, static = prepared.spec, prepared.observations.design
     losses = {}

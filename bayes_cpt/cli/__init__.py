@@ -1,1 +1,1 @@
-"""The command line: each command reads files, calls the public API and writes files whole."""
+"""The command line: each command reads files, calls the public API, and writes its results."""

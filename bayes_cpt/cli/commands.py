@@ -1,4 +1,4 @@
-"""The commands."""
+"""The commands of bayes-cpt."""
 
 import sys
 from dataclasses import replace
@@ -10,6 +10,7 @@ import typer
 import bayes_cpt as bc
 from bayes_cpt.cli.options import (
     AnnealedTo,
+    ComparedModels,
     Cut,
     Data,
     Domains,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(
-    help="From pilot loss curves to a forecast with intervals and a decision under risk.",
+    help="Forecasts with intervals and decisions under risk for continual pre-training, from pilot loss curves.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,11 +59,11 @@ def check(
     data: Data,
     where: Where = None,
     domains: Domains = None,
-    plot: Annotated[Path, typer.Option(help="Where to draw losses and learning rates.", callback=figure_name)] = Path(
-        "check.png"
-    ),
+    plot: Annotated[
+        Path, typer.Option(help="Figure of losses and learning rates to write.", callback=figure_name)
+    ] = Path("check.png"),
 ) -> None:
-    """Validate a curve folder, show what is in it and what a law can learn from it, and draw it."""
+    """Validate a curve folder, summarise it, list what its runs do not identify, and draw it."""
     curves = selected_curves(data, where, domains)
     print(overview(curves))
     draw(bc.plot_curves(curves), plot)
@@ -78,34 +79,37 @@ def fit(
     seed: Seed = 1,
     draws: Draws = DEFAULTS.draws,
     tune: Tune = DEFAULTS.tune,
-    chains: Annotated[int, typer.Option(min=2, help="Chains.")] = DEFAULTS.chains,
+    chains: Annotated[int, typer.Option(min=2, help="Number of chains.")] = DEFAULTS.chains,
     prior_predictive: Annotated[
         Path | None,
-        typer.Option(help="Draw curves from the (first) model's prior alone to this file.", callback=figure_name),
+        typer.Option(
+            help="Figure of loss curves drawn from the prior of the (first) model, to write.", callback=figure_name
+        ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Table that `compare` wrote: weights of several models; without it, equal.")
+        Path | None,
+        typer.Option(help="Table that `compare` wrote, with the weights of several models; by default they are equal."),
     ] = None,
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
 ) -> int:
-    """Fit a model by MCMC, diagnose it, and check it against the data it was fitted to; or average several."""
+    """Fit a model by MCMC, diagnose it, and check it on the fitted losses; with several models, average them."""
     models, names = model or ["cpt-replay"], split_names(domains)
     shares = bc.read_weights(weights) if weights else None
     curves = selected_curves(data, where, None)
-    specs = [stated_model(curves, one, prior, annealed_to, pretrained) for one in models]
+    specs = [stated_model(curves, name, prior, annealed_to, pretrained) for name in models]
     if prior_predictive:
         drawn = bc.prior_predictive(curves, specs[0], domains=names, seed=seed)
         draw(bc.plot_prior_predictive(drawn), prior_predictive)
     fitted = bc.fit_average(curves, specs, shares, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
-    checked = [bc.predictive_check(one, seed=seed) for one in fitted.fits]
-    kept = replace(fitted, fits=tuple(one for one, _held in checked)) if len(checked) > 1 else checked[0][0]
+    checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
+    kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
-    for (one, held), weight in zip(checked, fitted.weights, strict=True):
+    for (each, check), weight in zip(checked, fitted.weights, strict=True):
         if len(checked) > 1:
-            print(f"{one.spec.name}, weight {weight:.3f}")
-        print(fit_in_words(one, held))
+            print(f"{each.spec.name}, weight {weight:.3f}")
+        print(fit_in_words(each, check))
     print(f"{output}: {kept.verdict}")
     return exit_code(kept)
 
@@ -115,12 +119,17 @@ def forecast(
     fit_file: FitFile,
     plan: PlanPath,
     output: Annotated[Path, typer.Option("-o", "--output", help="Forecast table to write.")] = Path("forecast.csv"),
-    every: Annotated[int | None, typer.Option(min=1, help="A point every so many steps.")] = None,
-    at: Annotated[Path | None, typer.Option(help="CSV of run, step, domain: a row for each of these.")] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Forecast every so many steps, and the last; by default about 50 points per run."),
+    ] = None,
+    at: Annotated[
+        Path | None, typer.Option(help="CSV with columns run, step, domain: forecast at these points.")
+    ] = None,
     plot: Plot = None,
     seed: Seed = 1,
 ) -> int:
-    """Forecast planned runs: quantiles of the loss that will be measured."""
+    """Forecast the measured losses of planned runs, as quantiles."""
     fitted = bc.load(fit_file)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     points = asked_points(at, planned, fitted) if at else None
@@ -141,23 +150,30 @@ def decide(
     fit_file: FitFile,
     plan: PlanPath,
     minimise: Annotated[
-        str, typer.Option(help='Weighted change of losses, as "0.5*pt + 0.5*cpt".')
+        str, typer.Option(help='Objective: weighted change of losses, for example "0.5*pt + 0.5*cpt".')
     ] = "0.5*pt + 0.5*cpt",
-    limit: Annotated[list[str] | None, typer.Option(help='As "pt <= +0.05 @ 0.9"; may be repeated.')] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Limit on the change (with a sign) or the loss of a domain, and its probability, for example "
+            '"pt <= +0.05 @ 0.9"; may be repeated.'
+        ),
+    ] = None,
     risk: Annotated[
         str,
-        typer.Option(help='Minimise this of the objective: mean, "quantile @ 0.9", "cvar @ 0.9", "chance @ 0".'),
+        typer.Option(help='Risk measure of the objective: mean, "quantile @ 0.9", "cvar @ 0.9" or "chance @ 0".'),
     ] = "mean",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Table of the candidates to write.")] = Path(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of candidates to write.")] = Path(
         "decision.csv"
     ),
     tested: Annotated[
-        Path | None, typer.Option("--backtest", help="Table that `backtest` wrote, to quote beside the answer.")
+        Path | None,
+        typer.Option("--backtest", help="Table that `backtest` wrote; its verdict is printed below the decision."),
     ] = None,
     plot: Plot = None,
     seed: Seed = 1,
 ) -> int:
-    """Choose among planned runs under risk, and say why the others lost."""
+    """Choose among planned runs under risk, with a reason for each candidate."""
     weights, limits = bc.parse_objective(minimise), [bc.parse_limit(text) for text in limit or []]
     trust = bc.verdict(bc.read_scores(tested)) if tested else NOT_TESTED
     fitted = bc.load(fit_file)
@@ -190,7 +206,7 @@ def backtest(
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
 ) -> int:
-    """Leave runs out, refit, forecast them and score: whether to trust this model here, and for which question."""
+    """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
     curves = selected_curves(data, where, None)
     result = bc.backtest(
         curves,
@@ -209,7 +225,7 @@ def backtest(
         draw(bc.plot_backtest(result), plot)
     print(bc.means(scores).round(4).to_string())
     if result.kept:
-        print(f"never left out, since more than half of the runs would have gone too: {', '.join(result.kept)}")
+        print(f"never left out, since more than half of the runs would be left out with them: {', '.join(result.kept)}")
     print(bc.verdict(scores))
     if scores["fold"].nunique() < result.folds:
         sys.exit(INTERRUPTED)
@@ -219,10 +235,10 @@ def backtest(
 @app.command()
 def compare(
     data: Data,
-    model: ModelNames = None,
+    model: ComparedModels = None,
     leave: Leave = "run",
     cut: Cut = 0.5,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Table of the models to write.")] = Path("compare.csv"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table of models to write.")] = Path("compare.csv"),
     plot: Plot = None,
     where: Where = None,
     domains: Domains = None,
@@ -230,19 +246,22 @@ def compare(
     draws: Draws = REFIT.draws,
     tune: Tune = REFIT.tune,
     refits: Annotated[
-        int, typer.Option(min=0, help="Of more folds than this, refit those alone that PSIS cannot do.")
+        int,
+        typer.Option(min=0, help="With more folds than this, refit only those where importance sampling (PSIS) fails."),
     ] = 20,
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
 ) -> int:
-    """Leave runs out, forecast them by each model, and score: which law, and with which weight in an average."""
+    """Leave runs out, forecast them with each model, and score: which model is best, and weights for an average."""
     if len(model or []) < 2:
-        raise BayesCptError("a comparison needs two models or more: -m cpt-replay -m cpt-replay-exponential")
+        raise BayesCptError(
+            "a comparison needs two models or more, for example -m cpt-replay -m cpt-replay-exponential"
+        )
     curves = selected_curves(data, where, None)
     result = bc.compare(
         curves,
-        [stated_model(curves, one, prior, annealed_to, pretrained) for one in model or []],
+        [stated_model(curves, name, prior, annealed_to, pretrained) for name in model or []],
         leave=leave,
         domains=split_names(domains),
         cut=cut,
@@ -259,7 +278,7 @@ def compare(
     print(table.drop(columns=["done", "folds", "leave"]).round(4).to_string(index=False))
     done, converged = int(table["done"].iloc[0]), bool((table["converged"] == table["done"]).all())
     if result.rough:
-        print("elpd rests on few draws, none of which is near the runs left out: go by wis and weight")
+        print("elpd is rough, since few draws are close to the runs left out: compare models by wis and weight")
     if not converged:
         print("not all fits converged: sample longer (--draws, --tune)", file=sys.stderr)
     if done < result.folds:
@@ -270,26 +289,26 @@ def compare(
 
 @app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
-    """Do all of it on the shipped curves of a small language model, into a folder with figures and a report."""
+    """Fit, forecast, backtest and decide on the shipped curves, and write figures and a report to a folder."""
     fitted = bc.demo(output, done=show_progress)
     print(f"open {output / 'report.html'}")
     return exit_code(fitted)
 
 
 def split_names(domains: str | None) -> list[str] | None:
-    """Return the names in a list with commas."""
+    """Return the names of a comma-separated list."""
     return None if domains is None else [name.strip() for name in domains.split(",") if name.strip()]
 
 
 def selected_curves(data: Path, where: str | None, domains: str | None) -> "bc.Curves":
-    """Read a curve folder, and keep what is asked for."""
+    """Read a curve folder, and keep the selected runs and domains."""
     return bc.select(bc.read_curves(data), where, split_names(domains))
 
 
 def stated_model(
     curves: "bc.Curves", model: str, priors: list[str] | None, annealed_to: str | None, pretrained: str | None
 ) -> "bc.ModelSpec":
-    """Read the model, with what was stated in place of its priors, and say how that was taken."""
+    """Read a model with stated priors, and print the priors that result."""
     spec, sentences = bc.stated(curves, model, priors or [], annealed_to, pretrained)
     for sentence in sentences:
         print(sentence)
@@ -297,7 +316,7 @@ def stated_model(
 
 
 def asked_points(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "pd.DataFrame":
-    """Read the points asked for; what cannot be forecast is left out, and said."""
+    """Read the points to forecast; leave out those that cannot be forecast, with a warning."""
     points = bc.read_points(path)
     for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.every_domain))):
         foreign = ~points[column].isin(known)
@@ -305,7 +324,7 @@ def asked_points(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average"
             names = ", ".join(sorted(points.loc[foreign, column].unique()))
             print(
                 f"warning: {path}: {int(foreign.sum())} rows left out, since {column} {names} is not in the "
-                f"{'plan' if column == 'run' else 'fit'} ({', '.join(known)})",
+                f"{'plan' if column == 'run' else 'fit'}, which has {', '.join(known)}; correct them if wanted",
                 file=sys.stderr,
             )
         points = points[~foreign]
@@ -314,11 +333,11 @@ def asked_points(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average"
     if beyond.any():
         names = ", ".join(sorted(points.loc[beyond, "domain"].unique()))
         print(
-            f"warning: {path}: {int(beyond.sum())} rows left out, since {names} is forecast in continual pre-training "
-            "alone",
+            f"warning: {path}: {int(beyond.sum())} rows left out, since {names} can be forecast only in cpt "
+            "runs; remove them from the file",
             file=sys.stderr,
         )
     points = points[~beyond]
     if points.empty:
-        raise BayesCptError(f"{path}: no row has a run of the plan and a domain of the fit")
+        raise BayesCptError(f"{path}: no row can be forecast; give rows with runs of the plan and domains of the fit")
     return points

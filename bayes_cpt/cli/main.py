@@ -1,4 +1,4 @@
-"""The entry point: runs a command, and turns its end into an exit code."""
+"""The entry point of the command line: run a command, and exit with a code."""
 
 import sys
 
@@ -10,17 +10,17 @@ from bayes_cpt.errors import BayesCptError
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 1 done but not to be trusted, 2 bad input, 130 interrupted."""
+    """Run the command line; exit with 0: done, 1: done but not converged, 2: bad input, 130: interrupted."""
     try:
         code = app(standalone_mode=False)
     except BayesCptError as error:
         code = _fail(str(error))
     except typer.TyperException as error:
-        message = error.format_message()  # empty where the help was shown instead
+        message = error.format_message()  # empty if the help was shown
         code = _fail(message) if message else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    if code == INTERRUPTED:  # Typer itself turns Ctrl-C within a command into this code
+    if code == INTERRUPTED:  # Typer returns this code after Ctrl-C within a command
         print("bayes-cpt: interrupted, nothing was written", file=sys.stderr)
     sys.exit(code or 0)
 

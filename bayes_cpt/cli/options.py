@@ -1,54 +1,71 @@
 """Arguments and options that commands share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bayes_cpt.errors import BayesCptError
 
-if TYPE_CHECKING:
-    pass
-
 FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".eps")
+"""Endings of the names of figures that can be written."""
 
 
 def figure_name(path: Path | None) -> Path | None:
-    """Refuse a figure that cannot be drawn before the work that it is to show, which may take hours."""
+    """Refuse a figure that cannot be written before any work is done, which may take hours."""
     if path and path.suffix.lower() not in FIGURES:
-        raise BayesCptError(f"cannot draw {path}: the name of a figure must end in one of {', '.join(FIGURES)}")
+        raise BayesCptError(f"cannot draw {path}: the name of a figure must end in {', '.join(FIGURES)}")
     return path
 
 
-# plain assignments: Typer does not look into aliases made by `type`
-Data = Annotated[Path, typer.Argument(help="Curve folder: runs.csv, lr.csv, losses.csv.")]
+# plain assignments, since Typer does not resolve `type` aliases
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Curve folder with runs.csv, lr.csv and losses.csv.")]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
-PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="Folder of planned runs, or a TOML grid of them.")]
-ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a .toml.")]
+PlanPath = Annotated[
+    Path,
+    typer.Argument(metavar="PLAN", help="Folder with runs.csv and lr.csv of planned runs, or a TOML grid of them."),
+]
+ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name, or path of a model file (.toml).")]
 ModelNames = Annotated[
     list[str] | None,
-    typer.Option("-m", "--model", help="Model name, or path of a .toml; may be repeated.", show_default="cpt-replay"),
+    typer.Option(
+        "-m", "--model", help="Model name, or path of a model file (.toml); may be repeated.", show_default="cpt-replay"
+    ),
 ]
-Where = Annotated[str | None, typer.Option(help='Query over runs.csv, as "model_size == 332448".')]
-Domains = Annotated[str | None, typer.Option(help="Domains, as pt,cpt.")]
+ComparedModels = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--model", help="Model name, or path of a model file (.toml); give two or more."),
+]
+Where = Annotated[str | None, typer.Option(help='Query over runs.csv, for example "model_size == 332448".')]
+Domains = Annotated[str | None, typer.Option(help="Domains to use, for example pt,cpt; by default all.")]
 Leave = Annotated[
-    str, typer.Option(help="What is left out together: run, replay, schedule, length, checkpoint; or tail.")
+    str,
+    typer.Option(
+        help="Runs left out together have this in common: run, replay, schedule, length or checkpoint; "
+        "or tail, to leave out the end of each run."
+    ),
 ]
-Cut = Annotated[float, typer.Option(help="With --leave tail: the share of a run that is shown.")]
+Cut = Annotated[float, typer.Option(help="With --leave tail: the share of a run that is fitted, between 0 and 1.")]
 Priors = Annotated[
-    list[str] | None, typer.Option("--prior", help='As "beta ~ Normal(mu=0.2, sigma=0.1)"; may be repeated.')
+    list[str] | None,
+    typer.Option("--prior", help='Prior to use, for example "beta ~ Normal(mu=0.2, sigma=0.1)"; may be repeated.'),
 ]
 AnnealedTo = Annotated[
     str | None,
-    typer.Option(help='Of an open checkpoint: final LR of its pre-training over the peak, as 0.1 or "0.1 +- 0.03".'),
+    typer.Option(
+        help='Final LR / peak LR of the pre-training of an open checkpoint, for example 0.1 or "0.1 +- 0.03".'
+    ),
 ]
 PreTrained = Annotated[
     str | None,
-    typer.Option("--pretrained", help='Of an open checkpoint: as "2e12 tokens at 3e-4", the latter the peak LR.'),
+    typer.Option(
+        "--pretrained",
+        help='Pre-training of an open checkpoint, tokens and peak LR, for example "2e12 tokens at 3e-4".',
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
-Draws = Annotated[int, typer.Option(min=50, help="Draws of each chain.")]
-Tune = Annotated[int, typer.Option(min=50, help="Warm-up draws of each chain.")]
+Draws = Annotated[int, typer.Option(min=50, help="Draws per chain.")]
+Tune = Annotated[int, typer.Option(min=50, help="Warm-up draws per chain.")]
 
 
-Plot = Annotated[Path | None, typer.Option(help="Write a figure to this file.", callback=figure_name)]
+Plot = Annotated[Path | None, typer.Option(help="Figure to write, for example figure.png.", callback=figure_name)]

@@ -1,4 +1,4 @@
-"""What commands print, and the files they write."""
+"""Printed output of the commands, and the files they write."""
 
 import sys
 from pathlib import Path
@@ -18,73 +18,80 @@ INTERRUPTED = 130
 
 
 NOT_TESTED = (
-    "Not backtested: bayes-cpt backtest DATA tells whether these intervals hold on your data; quote it by --backtest"
+    "Not backtested: run bayes-cpt backtest DATA to see whether these intervals can be trusted on your data, and give "
+    "its table by --backtest"
 )
 
 
-def fit_in_words(fitted: "bc.Fit", held: str) -> str:
-    """Say what a fit found, for a terminal; ``held`` is what its predictive check said."""
+def fit_in_words(fitted: "bc.Fit", check: str) -> str:
+    """Return a fit in words, for a terminal; ``check`` is the sentence of its predictive check."""
     parts = [bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string()]
-    if aside := int(fitted.tree.attrs["set_aside"]):
-        parts.append(f"{aside} points within the PT warm-up were set aside: the law does not describe them")
-    if aside := int(fitted.tree.attrs["out_of_domain_set_aside"]):
+    if count := int(fitted.tree.attrs["set_aside"]):
+        parts.append(f"{count} points in the PT warm-up were not fitted: the law does not describe the warm-up")
+    if count := int(fitted.tree.attrs["out_of_domain_set_aside"]):
         parts.append(
-            f"{aside} points of {', '.join(fitted.out_of_domain)} were set aside: pt or cpt was not measured at their "
-            "steps, or nothing was at their checkpoint"
+            f"{count} points of {', '.join(fitted.out_of_domain)} were not fitted: pt or cpt was not measured at their "
+            "steps, or the checkpoint was not measured"
         )
-    return "\n".join([*parts, _what_was_learnt(fitted), held])
+    return "\n".join([*parts, _informed_in_words(fitted), check])
 
 
-def _what_was_learnt(fitted: "bc.Fit") -> str:
+def _informed_in_words(fitted: "bc.Fit") -> str:
     table = bc.informed(fitted)
     resting = [f"{name} ({width:.0%})" for name, width in table.loc[~table["learnt"], "width"].items()]
-    told = f"the data told {int(table['learnt'].sum())} of {len(table)} parameters"
-    return f"{told}; still more than half as wide as their priors: {', '.join(resting)}" if resting else told
+    count = f"the data inform {int(table['learnt'].sum())} of {len(table)} parameters"
+    if not resting:
+        return count
+    return f"{count}; the others rest on their priors (posterior sd / prior sd): {', '.join(resting)}"
 
 
 def overview(curves: "bc.Curves") -> str:
-    """Say what is in a curve folder, and what a law can learn from it."""
+    """Return the contents of a curve folder in words, and what its runs do not identify."""
     counts = ", ".join(
         f"{domain} {count}" for domain, count in curves.losses["domain"].value_counts(sort=False).items()
     )
-    sentences = [f"- {sentence}" for sentence in bc.not_identified(curves)] or ["- every part of the law is informed"]
+    gaps = [f"- {sentence}" for sentence in bc.not_identified(curves)]
     return "\n".join(
         [
             f"{len(curves.runs)} runs; measured points by domain: {counts}",
             bc.lineage_tree(curves),
             bc.curves_summary(curves).drop(columns=["domains", "parent", "parent_step"]).to_string(na_rep="-"),
-            "What the data can tell:",
-            *sentences,
+            "What the data do not identify:" if gaps else "The data identify all parts of the law.",
+            *gaps,
         ]
     )
 
 
 def warn_of_extrapolation(draws: "xr.Dataset") -> None:
-    """Warn of forecasts beyond the measured runs."""
+    """Warn of forecasts outside the range of the measured runs."""
     outside: dict[str, list[str]] = {}
     for run, what in zip(draws["run"].to_numpy(), draws["extrapolates"].to_numpy(), strict=True):
         if what:
             outside.setdefault(str(what), []).append(str(run))
     for what, runs in outside.items():
-        count = f"{len(runs)} of {draws.sizes['run']} runs lie" if len(runs) > 1 else f"run {runs[0]} lies"
-        print(f"warning: {count} beyond the measured runs in {what}: forecasts extrapolate there", file=sys.stderr)
+        count = f"{len(runs)} of {draws.sizes['run']} runs are" if len(runs) > 1 else f"run {runs[0]} is"
+        print(
+            f"warning: {count} outside the range of the measured runs in {what}: forecasts extrapolate; measure a run "
+            "there before relying on them",
+            file=sys.stderr,
+        )
 
 
 def write_table(rows: "pd.DataFrame", path: Path) -> None:
-    """Write a table, and say so."""
+    """Write a table, and print its path."""
     with replacing(path) as temporary:
         rows.to_csv(temporary, index=False)
     print(f"wrote {path} ({len(rows)} rows)")
 
 
 def draw(figure: "Figure", path: Path) -> None:
-    """Write a figure, and say so."""
+    """Write a figure, and print its path."""
     bc.write_figure(figure, path)
     print(f"wrote {path}")
 
 
 def exit_code(fitted: "bc.Fit | bc.Average") -> int:
-    """Return the exit code of what rests on a fit, and say loudly where that did not converge."""
+    """Return the exit code of a result that uses a fit; print the verdict of a fit that did not converge."""
     if fitted.converged:
         return 0
     print(f"\n*** {fitted.verdict} ***", file=sys.stderr)
@@ -92,5 +99,5 @@ def exit_code(fitted: "bc.Fit | bc.Average") -> int:
 
 
 def show_progress(name: str, count: int, jobs: int) -> None:
-    """Say how many of the jobs are done."""
+    """Print how many of the jobs are done."""
     print(f"{count} of {jobs}: {name}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Decisions under risk: which candidate run to start, given draws of its forecast; never sees a model."""
+"""Decisions under risk: which candidate run to start, given draws of its forecast. Independent of any model."""

@@ -1,4 +1,4 @@
-"""Choose among candidate runs: the lowest risk of the objective among those that keep the limits."""
+"""Choose among candidate runs: the lowest risk of the objective among the candidates that meet the limits."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,27 +27,33 @@ class Decision:
     Parameters
     ----------
     table
-        One row a candidate, in the order of the forecast: run, replay, peak, end_step, parent; ``<domain>_loss_`` and
-        ``<domain>_change_`` mean, q05, q95 (at the end of the run; change against the transfer point); objective_risk,
-        objective_mean, _q05, _q95; for each limit ``probability <limit>`` that it holds, ``needs <limit>`` (the least
-        bound that would hold as wanted) and ``meets <limit>``; feasible; probability_best (share of draws in which its
-        objective is the lowest of the candidates compared: the feasible ones, or all if none is); expected_regret
-        (objective less the lowest one compared in the same draw, averaged: below 0 where an infeasible candidate would
-        be better); chosen; reason.
+        One row per candidate, in the order of the forecast: run, replay, peak, end_step, parent; ``<domain>_loss_``
+        and ``<domain>_change_`` mean, q05, q95 (nats, at the end of the run; change since the transfer point);
+        objective_risk, objective_mean, _q05, _q95; per limit ``probability <limit>`` of staying within the bound,
+        ``needs <limit>`` (the smallest bound that the candidate would meet) and ``meets <limit>``; feasible;
+        probability_best (share of draws in which its objective is the lowest of the candidates compared: the feasible
+        ones, or all if none is feasible); expected_regret (mean over draws of its objective minus the lowest objective
+        compared; below 0 if an infeasible candidate would be better); chosen; reason.
     draws
         ``loss`` and ``change`` (chain, draw, run, domain) at the end of each run, ``objective`` (chain, draw, run).
     chosen
         Name of the chosen run; None if no candidate meets the limits.
-    verdict
-        The choice in a sentence or two.
+    conclusion
+        The choice in words.
     minimise, limits, risk
-        What was asked.
+        Arguments of `decide`.
+
+    Examples
+    --------
+    >>> decision = bc.decide(draws, {"pt": 0.5, "cpt": 0.5})  # doctest: +SKIP
+    >>> decision.chosen  # doctest: +SKIP
+    'pt_m_wsd000_r030_peak0.002'
     """
 
     table: pd.DataFrame
     draws: xr.Dataset
     chosen: str | None
-    verdict: str
+    conclusion: str
     minimise: Mapping[str, float]
     limits: tuple[Limit, ...]
     risk: str
@@ -58,40 +64,74 @@ def decide(
 ) -> Decision:
     """Choose the candidate with the lowest risk of the objective among those that meet every limit.
 
-    The objective is the weighted sum of the changes of loss against the transfer point (Eq. 5 of Wang et al. 2025,
-    arXiv 2505.07796). Candidates are compared draw by draw, so what they share cancels. Ties are broken by expected
-    regret, then by order.
+    The objective is the weighted sum of the changes of loss since the transfer point. Candidates are compared draw by
+    draw, so common uncertainty cancels. Ties are broken by expected regret, then by order.
 
     Parameters
     ----------
     forecast
-        Draws of ``loss`` (chain, draw, run, domain, step) and ``transfer_loss`` (chain, draw, run, domain), with
-        coordinates replay, peak, end_step and parent on run.
+        Draws of ``loss`` (chain, draw, run, domain, step) and ``transfer_loss`` (chain, draw, run, domain), in nats,
+        with coordinates replay, peak, end_step and parent on run; see `bayes_cpt.forecast`.
     minimise
-        Weight by domain, from 0 up.
+        Weight per domain, 0 or more.
     limits
-        What a candidate must keep; see `at_most`.
+        Limits that a candidate must meet; see `at_most`.
     risk
-        Name of a risk measure of ``RISKS``, with a level if wanted: ``cvar @ 0.9``.
+        Name of a risk measure in ``RISKS``, optionally with a level: ``cvar @ 0.9``.
+
+    Returns
+    -------
+    Decision
+        ``chosen`` is None if no candidate meets all limits.
 
     Raises
     ------
     DataError
         If a domain is unknown, there is no candidate, or the forecast lacks the loss at the end of a run.
     BayesCptError
-        If the weights or the risk can not be.
+        If a weight is negative or not finite, or the risk measure or its level is unknown.
+
+    References
+    ----------
+    Objective: Eq. 5 of Wang et al., ICML 2025, arXiv 2505.07796.
+
+    Examples
+    --------
+    One draw of two candidates, on two domains, at step 100:
+
+    >>> import bayes_cpt as bc, xarray as xr
+    >>> dims = ("chain", "draw", "run", "domain", "step")
+    >>> draws = xr.Dataset(
+    ...     {
+    ...         "loss": (dims, [[[[[2.3], [1.5]], [[2.1], [1.8]]]]]),
+    ...         "transfer_loss": (dims[:-1], [[[[2.0, 2.5], [2.0, 2.5]]]]),
+    ...     },
+    ...     coords={
+    ...         "run": ["no_replay", "half"],
+    ...         "domain": ["pt", "cpt"],
+    ...         "step": [100],
+    ...         "replay": ("run", [0.0, 0.5]),
+    ...         "peak": ("run", [1e-3, 1e-3]),
+    ...         "end_step": ("run", [100, 100]),
+    ...         "parent": ("run", ["base", "base"]),
+    ...     },
+    ... )
+    >>> bc.decide(draws, {"pt": 0.5, "cpt": 0.5}).chosen
+    'no_replay'
+    >>> bc.decide(draws, {"pt": 0.5, "cpt": 0.5}, [bc.at_most("pt", change=0.2)]).chosen
+    'half'
     """
-    asked = tuple(dict.fromkeys(limits))
+    distinct = tuple(dict.fromkeys(limits))
     check_weights(minimise)
-    check_domains(minimise, asked, forecast["domain"].to_numpy().tolist())
+    check_domains(minimise, distinct, forecast["domain"].to_numpy().tolist())
     measure = resolve_risk(risk)
     draws = final_draws(forecast, minimise)
-    table = _compared(_outcomes(draws, measure) | _limits(draws, asked), asked, _samples(draws["objective"]))
-    leader = table.loc[_ranking(table, asked)[0]]
+    table = _compared(_outcomes(draws, measure) | _limits(draws, distinct), distinct, _samples(draws["objective"]))
+    leader = table.loc[_ranking(table, distinct)[0]]
     chosen = str(leader["run"]) if leader["feasible"] else None
-    reasons = [_reason(row, leader, asked, risk, int(table["feasible"].sum())) for _, row in table.iterrows()]
+    reasons = [_reason(row, leader, distinct, risk, int(table["feasible"].sum())) for _, row in table.iterrows()]
     table = table.assign(chosen=table["run"] == chosen, reason=reasons)
-    return Decision(table, draws, chosen, _verdict(table, leader, asked, risk), dict(minimise), asked, risk)
+    return Decision(table, draws, chosen, _conclusion(table, leader, distinct, risk), dict(minimise), distinct, risk)
 
 
 # Draws --------------------------------------------------------------------------------------------------------------
@@ -103,19 +143,19 @@ def final_draws(forecast: xr.Dataset, minimise: Mapping[str, float]) -> xr.Datas
     Raises
     ------
     DataError
-        If there is no run, or the forecast lacks the loss at the end of one or at its transfer point.
+        If there is no run, or the forecast lacks the loss at the end of a run or at its transfer point.
     """
     ends = forecast["end_step"]
     if not ends.size:
-        raise DataError("The forecast has no run: there is nothing to choose from.")
+        raise DataError("The forecast has no run; give a plan with at least one candidate.")
     absent = ends[~ends.isin(forecast["step"])]
     if absent.size:
-        raise DataError(_lacks(absent[0], "is not a step of the forecast; add it to the steps asked for"))
+        raise DataError(_lacks(absent[0], "is not a step of the forecast; add it to the steps of the forecast"))
     loss = forecast["loss"].sel(step=ends).drop_vars("step")
     change = loss - forecast["transfer_loss"]
     unknown = ends[change.isnull().any(["chain", "draw", "domain"])]  # noqa: PD003 - xarray
     if unknown.size:
-        raise DataError(_lacks(unknown[0], "has no loss there or at the transfer point; a candidate is a CPT run"))
+        raise DataError(_lacks(unknown[0], "has no loss there or at the transfer point; candidates must be CPT runs"))
     weights = xr.DataArray(list(minimise.values()), dims="domain", coords={"domain": list(minimise)})
     objective = xr.dot(change.sel(domain=list(minimise)), weights, dim="domain")
     return xr.Dataset({"loss": loss, "change": change, "objective": objective}, attrs=forecast.attrs)
@@ -126,7 +166,7 @@ def _lacks(end: xr.DataArray, what: str) -> str:
 
 
 def _samples(draws: xr.DataArray) -> Array:
-    """Draws as an array (run, sample)."""
+    """Return draws as an array (run, sample)."""
     return draws.transpose("run", "chain", "draw").to_numpy().reshape(draws.sizes["run"], -1)
 
 
@@ -161,7 +201,7 @@ def _limits(draws: xr.Dataset, limits: Sequence[Limit]) -> Columns:
 
 
 def _compared(columns: Columns, limits: Sequence[Limit], objective: Array) -> pd.DataFrame:
-    """Table with what follows from comparing the objective (run, sample) of the candidates draw by draw."""
+    """Return a table with feasibility and the draw-by-draw comparison of the objective (run, sample)."""
     table = pd.DataFrame(columns)
     feasible = table[[f"meets {limit}" for limit in limits]].all(axis=1).to_numpy(bool)
     compared = feasible | ~feasible.any()
@@ -175,7 +215,7 @@ def _compared(columns: Columns, limits: Sequence[Limit], objective: Array) -> pd
 
 
 def _ranking(table: pd.DataFrame, limits: Sequence[Limit]) -> pd.Index:
-    """Rows, the best first: feasible ones by risk of the objective; if none is, by how far they are from it."""
+    """Return rows, best first: the feasible ones by risk; if none is feasible, all by how far they miss the limits."""
     if table["feasible"].any():
         return table[table["feasible"]].sort_values(["objective_risk", "expected_regret"], kind="stable").index
     short = [(limit.probability - table[f"probability {limit}"]).clip(lower=0) for limit in limits]
@@ -198,19 +238,19 @@ def _percent(probability: float) -> str:
 
 
 def _rounded_down(value: float) -> float:
-    """Three decimals that never make a probability look as if it held."""
+    """Round to three decimals, so that a probability never looks sufficient if it is not."""
     return math.floor(round(1000 * value, 6)) / 1000
 
 
 def _rounded_up(value: float) -> float:
-    """Three decimals that never make a bound look looser to keep than it is."""
+    """Round to three decimals, so that a bound never looks easier to meet than it is."""
     return math.ceil(round(1000 * value, 6)) / 1000
 
 
-def _broken(row: pd.Series, limits: Sequence[Limit]) -> str:
+def _violated(row: pd.Series, limits: Sequence[Limit]) -> str:
     return "; ".join(
-        f"breaks {limit.text}: holds with probability {_rounded_down(row[f'probability {limit}']):g}, "
-        f"{limit.probability:g} wanted"
+        f"violates {limit.text}: satisfied with probability {_rounded_down(row[f'probability {limit}']):g}, "
+        f"{limit.probability:g} required"
         for limit in limits
         if not row[f"meets {limit}"]
     )
@@ -218,19 +258,19 @@ def _broken(row: pd.Series, limits: Sequence[Limit]) -> str:
 
 def _reason(row: pd.Series, leader: pd.Series, limits: Sequence[Limit], risk: str, feasible: int) -> str:
     if not row["feasible"]:
-        closest = "closest, but " if row["run"] == leader["run"] else ""
-        return closest + _broken(row, limits)
+        closest = "closest, but it " if row["run"] == leader["run"] else ""
+        return closest + _violated(row, limits)
     best = f"best in {_percent(row['probability_best'])} of draws"
     if row["run"] == leader["run"]:
-        return f"chosen: lowest objective {_by(risk)} of {_field(feasible, limits)}, {best}"
+        return f"chosen: lowest objective {_by(risk)} of {_candidates(feasible, limits)}, {best}"
     worse = row["objective_risk"] - leader["objective_risk"]
     if worse == 0:
-        return f"objective equal {_by(risk)}; {leader['run']} goes first by expected regret, then order; {best}"
+        return f"objective equal {_by(risk)}; {leader['run']} is chosen by expected regret, then order; {best}"
     return f"objective {worse:.2g} worse {_by(risk)}, {best}"
 
 
-def _field(feasible: int, limits: Sequence[Limit]) -> str:
-    """Say how many candidates are compared."""
+def _candidates(feasible: int, limits: Sequence[Limit]) -> str:
+    """Return the number of candidates compared, in words."""
     noun = "candidate" if feasible == 1 else "candidates"
     verb = "meets" if feasible == 1 else "meet"
     return f"{feasible} {noun}" + (f" that {verb} {_all(limits)}" if limits else "")
@@ -244,29 +284,50 @@ def _none_of(count: int) -> str:
     return "The one candidate does not meet" if count == 1 else f"None of the {count} candidates meets"
 
 
-def _verdict(table: pd.DataFrame, leader: pd.Series, limits: Sequence[Limit], risk: str) -> str:
+def _conclusion(table: pd.DataFrame, leader: pd.Series, limits: Sequence[Limit], risk: str) -> str:
     if not leader["feasible"]:
         needs = (
-            f"{x.domain} <= {x.number(_rounded_up(leader[f'needs {x}']))}" for x in limits if not leader[f"meets {x}"]
+            f"{limit.domain} <= {limit.number(_rounded_up(leader[f'needs {limit}']))}"
+            for limit in limits
+            if not leader[f"meets {limit}"]
         )
         return (
-            f"{_none_of(len(table))} {_all(limits)}. The closest is {leader['run']}: "
-            f"{_broken(leader, limits)}. It would meet {' and '.join(needs)}."
+            f"{_none_of(len(table))} {_all(limits)}. The closest is {leader['run']}: it "
+            f"{_violated(leader, limits)}. It would meet {' and '.join(needs)}."
         )
     value = f"{leader['objective_risk']:+.3f} {_by(risk)}"
-    field = _field(int(table["feasible"].sum()), limits)
+    candidates = _candidates(int(table["feasible"].sum()), limits)
     best = f"best in {_percent(leader['probability_best'])} of draws"
-    return f"Choose {leader['run']}: objective {value}, the lowest of {field}; {best}."
+    return f"Choose {leader['run']}: objective {value}, the lowest of {candidates}; {best}."
 
 
 def answer(decision: Decision) -> str:
-    """Return the decision in a few lines for a terminal or a report: the choice, what it costs, the next best."""
+    """Return a decision in words, for a terminal or a report.
+
+    Parameters
+    ----------
+    decision
+        The result of `decide`.
+
+    Returns
+    -------
+    str
+        A few lines: objective and limits, the choice, its losses and changes with 90 % intervals, the next best
+        candidate, and the warning of the forecast if there is one.
+
+    Examples
+    --------
+    >>> print(bc.answer(decision))  # doctest: +SKIP
+    Minimise 0.5*pt + 0.5*cpt (change of loss since the transfer point), on average
+    Keep pt <= +0.2 @ 0.9
+    Choose pt_m_wsd000_r030_peak0.002: objective -0.412 on average, the lowest of 14 candidates ...
+    """
     order = _ranking(decision.table, decision.limits)
     leader = decision.table.loc[order[0]]
     lines = [
         f"Minimise {objective_text(decision.minimise)} (change of loss since the transfer point), {_by(decision.risk)}",
         *(f"Keep {limit}" for limit in decision.limits),
-        decision.verdict,
+        decision.conclusion,
         f"  {_identity(leader)}",
         *(f"  {_line(leader, domain)}" for domain in decision.draws["domain"].to_numpy()),
     ]

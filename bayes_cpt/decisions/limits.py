@@ -1,4 +1,4 @@
-"""What a decision is asked: an objective to minimise, limits to keep, and the text the command line gives them in."""
+"""The objective and the limits of a decision, and their text form on the command line."""
 
 import math
 import re
@@ -13,18 +13,18 @@ _TERM = re.compile(r"\s*(?:(?P<weight>[^\s*]+)\s*\*)?\s*(?P<domain>[^\s*]+)\s*")
 
 @dataclass(frozen=True)
 class Limit:
-    """A domain's final loss, or its change, stays at or below a bound with some probability; see `at_most`.
+    """A bound on the final loss of a domain, or on its change, to be met with some probability; made by `at_most`.
 
     Parameters
     ----------
     domain
-        The domain whose loss is limited.
+        The limited domain.
     change
-        Largest change against the transfer point, in nats; None if ``level`` is given.
+        Largest change since the transfer point, in nats; None if ``level`` is given.
     level
         Largest loss, in nats; None if ``change`` is given.
     probability
-        The probability with which it must hold, in (0, 1).
+        Required probability of staying within the bound, in (0, 1).
 
     Raises
     ------
@@ -39,7 +39,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         if (self.change is None) == (self.level is None):
-            raise BayesCptError(f"A limit on {self.domain!r} needs either a change or a loss: give one of the two.")
+            raise BayesCptError(f"A limit on {self.domain!r} needs either a change or a loss; give one of the two.")
         if not math.isfinite(self.bound):
             raise BayesCptError(f"A limit on {self.domain!r} has the bound {self.bound}; it must be a finite number.")
         if not 0 < self.probability < 1:
@@ -54,30 +54,52 @@ class Limit:
 
     @property
     def quantity(self) -> str:
-        """What is limited: ``change`` or ``loss``."""
+        """The limited quantity: ``change`` or ``loss``."""
         return "loss" if self.change is None else "change"
 
     @property
     def text(self) -> str:
-        """The bound as the command line writes it, without the probability: ``pt <= +0.05``."""
+        """The bound in the form of the command line, without the probability: ``pt <= +0.05``."""
         return f"{self.domain} <= {self.number(self.bound)}"
 
     def number(self, bound: float) -> str:
-        """Return a bound of this kind as text: a change with its sign, a loss without."""
+        """Return a bound as text: a change with a sign, a loss without."""
         return f"{bound:+}" if self.quantity == "change" else f"{bound}"
 
     def __str__(self) -> str:
-        """Return the limit as the command line writes it: ``pt <= +0.05 @ 0.9``."""
+        """Return the limit in the form of the command line: ``pt <= +0.05 @ 0.9``."""
         return f"{self.text} @ {self.probability}"
 
 
 def at_most(domain: str, *, change: float | None = None, loss: float | None = None, probability: float = 0.9) -> Limit:
-    """Limit the change against the transfer point, or the final loss, of a domain; both in nats.
+    """Limit the final loss of a domain, or its change since the transfer point.
+
+    Parameters
+    ----------
+    domain
+        The limited domain.
+    change
+        Largest change since the transfer point, in nats.
+    loss
+        Largest loss at the end of the run, in nats. Give either ``change`` or ``loss``.
+    probability
+        Required probability of staying within the bound, in (0, 1).
+
+    Returns
+    -------
+    Limit
+        For `decide`.
 
     Raises
     ------
     BayesCptError
         If not exactly one of the two is given, it is not finite, or the probability is not in (0, 1).
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> print(bc.at_most("pt", change=0.05))
+    pt <= +0.05 @ 0.9
     """
     return Limit(
         domain,
@@ -88,12 +110,31 @@ def at_most(domain: str, *, change: float | None = None, loss: float | None = No
 
 
 def parse_limit(text: str) -> Limit:
-    """Read ``pt <= +0.05 @ 0.9`` (a sign: the change) or ``pt <= 1.7`` (no sign: the loss; probability 0.9).
+    """Parse the text form of a limit.
+
+    Parameters
+    ----------
+    text
+        For example ``pt <= +0.05 @ 0.9``. A bound with a sign limits the change, one without (``pt <= 1.7``) the loss.
+        The probability is 0.9 if not given.
+
+    Returns
+    -------
+    Limit
+        See `at_most`.
 
     Raises
     ------
     BayesCptError
-        If the text has another form, or a number in it can not be.
+        If the text has another form, or a number in it is out of range.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.parse_limit("pt <= +0.05 @ 0.95") == bc.at_most("pt", change=0.05, probability=0.95)
+    True
+    >>> bc.parse_limit("pt <= 1.7") == bc.at_most("pt", loss=1.7)
+    True
     """
     parts = _LIMIT.fullmatch(text)
     if parts is None:
@@ -106,12 +147,32 @@ def parse_limit(text: str) -> Limit:
 
 
 def parse_objective(text: str) -> dict[str, float]:
-    """Read ``0.5*pt + 0.5*cpt``, or ``pt + 2*cpt``, or ``cpt``: the weights of Eq. 5 (arXiv 2505.07796) by domain.
+    """Parse the text form of an objective.
+
+    Parameters
+    ----------
+    text
+        For example ``0.5*pt + 0.5*cpt`` or ``cpt``; a domain without a weight has weight 1.
+
+    Returns
+    -------
+    dict of str to float
+        Weight per domain.
 
     Raises
     ------
     BayesCptError
-        If the text has another form, a weight can not be, or a domain comes twice.
+        If the text has another form, a weight is negative or not finite, or a domain occurs twice.
+
+    References
+    ----------
+    Eq. 5 of Wang et al., ICML 2025, arXiv 2505.07796.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.parse_objective("pt + 2*cpt")
+    {'pt': 1.0, 'cpt': 2.0}
     """
     minimise: dict[str, float] = {}
     for term in text.split("+"):
@@ -134,17 +195,19 @@ def _number(text: str, where: str) -> float:
 
 
 def objective_text(minimise: Mapping[str, float]) -> str:
-    """Return an objective as the command line writes it: ``0.5*pt + 0.5*cpt``."""
+    """Return an objective in the form of the command line: ``0.5*pt + 0.5*cpt``."""
     return " + ".join(domain if weight == 1 else f"{weight:g}*{domain}" for domain, weight in minimise.items())
 
 
 def check_weights(minimise: Mapping[str, float]) -> None:
-    """Raise `BayesCptError` unless the weights are finite, none is negative and one is above 0."""
+    """Raise `BayesCptError` unless all weights are finite and at least 0, and one is above 0."""
     for domain, weight in minimise.items():
         if not (math.isfinite(weight) and weight >= 0):
-            raise BayesCptError(f"The objective weighs {domain!r} by {weight:g}; a weight is a number from 0 up.")
+            raise BayesCptError(
+                f"The objective has the weight {weight:g} for {domain!r}; a weight must be a number of at least 0."
+            )
     if not any(minimise.values()):
-        raise BayesCptError("The objective weighs no domain above 0; give one, such as '0.5*pt + 0.5*cpt'.")
+        raise BayesCptError("The objective has no weight above 0; give at least one, for example '0.5*pt + 0.5*cpt'.")
 
 
 def check_domains(minimise: Mapping[str, float], limits: Iterable[Limit], domains: Collection[str]) -> None:

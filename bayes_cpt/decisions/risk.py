@@ -1,6 +1,6 @@
-"""Risk measures: pure functions of draws of a loss, larger is worse, and the registry ``RISKS``.
+"""Risk measures: functions of draws of a loss (larger is worse), and the registry ``RISKS``.
 
-Each reduces the last axis (the draws) and takes a level, whose meaning is its own.
+Each measure reduces the last axis (the draws) and takes a level, whose meaning depends on the measure.
 """
 
 import math
@@ -17,21 +17,32 @@ from bayes_cpt.errors import BayesCptError
 type Draws = NDArray[Any]
 
 
-def mean(draws: Draws, level: float) -> Draws:  # noqa: ARG001 - one shape for all
-    """Return the average; the level plays no part."""
+def mean(draws: Draws, level: float) -> Draws:  # noqa: ARG001 - all measures have one signature
+    """Return the average; the level is not used."""
     return draws.mean(axis=-1)
 
 
 def quantile(draws: Draws, level: float) -> Draws:
-    """Return the loss that is not exceeded with probability ``level`` (value at risk)."""
+    """Return the quantile of the loss at ``level`` (value at risk)."""
     return np.quantile(draws, level, axis=-1)
 
 
 def cvar(draws: Draws, level: float) -> Draws:
-    """Return the average of the worst ``1 - level`` of the draws: conditional value at risk, upper tail.
+    """Return the mean of the worst ``1 - level`` of the draws: conditional value at risk of the upper tail.
 
-    Source: Rockafellar and Uryasev 2000, ``q + E[max(draws - q, 0)] / (1 - level)``, where q is a ``level`` quantile;
-    a draw that lies across the edge of the tail counts in part.
+    It is ``q + E[max(draws - q, 0)] / (1 - level)``, where q is a ``level`` quantile. A draw at the edge of the tail
+    counts in part.
+
+    References
+    ----------
+    Rockafellar & Uryasev, *Optimization of conditional value-at-risk*, Journal of Risk 2, 2000, Eq. 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayes_cpt.decisions.risk import cvar
+    >>> float(cvar(np.arange(10.0), 0.8))
+    8.5
     """
     edge = np.quantile(draws, level, axis=-1, method="inverted_cdf", keepdims=True)
     return edge[..., 0] + np.maximum(draws - edge, 0).mean(axis=-1) / (1 - level)
@@ -44,16 +55,16 @@ def chance(draws: Draws, level: float) -> Draws:
 
 @dataclass(frozen=True)
 class Risk:
-    """A risk measure.
+    """A risk measure and its default level.
 
     Parameters
     ----------
     measure
         From draws (..., draw) and a level to risks (...).
     level
-        The level if none is given; None if the measure takes none.
+        Default level; None if the measure takes none.
     level_is_probability
-        Whether a level lies between 0 and 1.
+        Whether the level must be in (0, 1); else it is a loss in nats.
     """
 
     measure: Callable[[Draws, float], Draws]
@@ -70,11 +81,16 @@ RISKS: Registry[Risk] = Registry(
         "chance": Risk(chance, 0.0, level_is_probability=False),
     },
 )
-"""Risk measures by name."""
+"""Risk measures by the name that ``risk`` of `bayes_cpt.decide` and ``--risk`` take."""
 
 
 def resolve_risk(text: str) -> Callable[[Draws], Draws]:
-    """Return the measure that ``text`` names: ``mean``, ``cvar``, or with a level ``cvar @ 0.95``, ``chance @ 0``.
+    """Return the risk measure that a text names.
+
+    Parameters
+    ----------
+    text
+        Key of ``RISKS``, optionally with a level: ``mean``, ``cvar``, ``cvar @ 0.95``, ``chance @ 0``.
 
     Returns
     -------
@@ -84,7 +100,14 @@ def resolve_risk(text: str) -> Callable[[Draws], Draws]:
     Raises
     ------
     BayesCptError
-        If there is no such measure, or the level is not one.
+        If the measure is unknown, or it does not take this level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayes_cpt.decisions.risk import resolve_risk
+    >>> float(resolve_risk("quantile @ 0.5")(np.array([1.0, 2.0, 4.0])))
+    2.0
     """
     name, separator, level_text = (part.strip() for part in text.partition("@"))
     risk = RISKS[name]
@@ -95,7 +118,7 @@ def resolve_risk(text: str) -> Callable[[Draws], Draws]:
 def _level(text: str, name: str, level_text: str) -> float:
     risk = RISKS[name]
     if risk.level is None:
-        raise BayesCptError(f"The risk {text!r} gives a level, and {name} takes none; write {name!r}.")
+        raise BayesCptError(f"The risk {text!r} has a level, but {name} takes none; write {name!r}.")
     try:
         level = float(level_text)
     except ValueError:

@@ -1,1 +1,1 @@
-"""How good forecasts of left-out runs are: scores, backtests, comparison of models."""
+"""Evaluation of forecasts of left-out runs: scores, backtests, comparison of models."""

@@ -1,4 +1,4 @@
-"""Is a model to be trusted on these data? Leave runs out, forecast them, and score the forecasts."""
+"""Backtests: leave runs out, forecast them from the others, and score the forecasts."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec
 
 FAR = {"cover50": 0.15, "cover90": 0.1}
-"""By how much the coverage of intervals may miss its nominal level for them to be trusted."""
+"""Largest difference of coverage and nominal level at which intervals can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,19 @@ class Backtest:
     Parameters
     ----------
     leave
-        What was left out at a time: a key of ``QUESTIONS``.
+        What was left out: a key of ``QUESTIONS``, or ``tail``.
     points
-        One row per measured point, as `bayes_cpt.evaluation.scores.score_draws` gives, with the fold and whether its
-        fit converged.
+        One row per measured point, as returned by `bayes_cpt.evaluation.scores.score_draws`, with its fold and whether
+        the fit converged.
     folds
-        How many there were to do; ``points`` has fewer if it was interrupted.
+        Number of folds; ``points`` has fewer if the backtest was interrupted.
     kept
-        Runs that were never left out: more than half of the runs would have gone with them.
+        Runs that were never left out, since more than half of the runs would have been left out with them.
+
+    Examples
+    --------
+    >>> result = bc.backtest(curves, "cpt-replay", leave="replay")  # doctest: +SKIP
+    >>> result.table[["fold", "run", "domain", "mae", "cover90"]]  # doctest: +SKIP
     """
 
     leave: str
@@ -51,7 +56,7 @@ class Backtest:
     def table(self) -> pd.DataFrame:
         """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90, stretch.
 
-        ``stretch`` is the factor on the 90 % intervals with which they would have held 90 % of the points.
+        ``stretch`` is the factor by which the 90 % intervals would have to be widened to cover 90 % of the points.
         """
         by = ["fold", "run", "domain", "converged"]
         stretch = self.points.groupby(by, sort=False)[["loss", "q05", "q50", "q95"]].apply(_stretch)
@@ -69,27 +74,28 @@ def backtest(
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
     **sampler: Unpack[SamplerOptions],
 ) -> Backtest:
-    """Leave runs out in turn, fit the others, forecast those left out, and score.
+    """Leave runs out in turn, fit the others, forecast those left out, and score the forecasts.
 
-    The model is compiled once. Scales of priors are those of all the curves.
+    The model is compiled once. The priors of all folds have the scales of all the curves.
 
     Parameters
     ----------
     curves, model, domains
-        As of `bayes_cpt.inference.fit.fit`.
+        See `bayes_cpt.fit`.
     leave
-        A key of ``QUESTIONS``.
+        What runs that are left out together have in common: a key of ``QUESTIONS`` (``run``, ``replay``, ``schedule``,
+        ``length``, ``checkpoint``); or ``tail``, which leaves out the end of each run.
     cut
-        With ``leave="tail"``: the share of its steps that a run has shown.
+        With ``leave="tail"``: the share of the steps of a run that is fitted, in (0, 1).
     done
-        Called after each fold with its name, how many are done, and how many there are.
+        Called after each fold with its name, the number of folds done, and the number of all folds.
     **sampler
-        As of `bayes_cpt.inference.fit.fit`; by default fewer draws than a fit for use needs.
+        See `bayes_cpt.fit`; by default with fewer draws.
 
     Returns
     -------
     Backtest
-        If interrupted, of the folds that were done.
+        If interrupted, of the folds done until then.
 
     Raises
     ------
@@ -97,25 +103,31 @@ def backtest(
         If ``leave`` is unknown, or nothing can be left out of these curves.
     KeyboardInterrupt
         If interrupted before any fold was done.
+
+    Examples
+    --------
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))  # doctest: +SKIP
+    >>> larger = bc.select(curves, "model_size == 332448", ["pt", "cpt"])  # doctest: +SKIP
+    >>> bc.verdict(bc.backtest(larger, leave="replay").table)  # doctest: +SKIP
     """
     prepared, settings = prepare(curves, model, domains=domains), replace(REFIT, **sampler)
     planned = folds(prepared.curves, leave, cut)
     scored = in_turn({fold.name: partial(_scored_fold, prepared, fold, settings) for fold in planned}, done)
-    asked = {run for fold in planned for run in fold.first_step}
-    kept = tuple(run for run in _candidates(prepared.curves) if run not in asked)
+    left_out = {run for fold in planned for run in fold.first_step}
+    kept = tuple(run for run in _candidates(prepared.curves) if run not in left_out)
     ordered = [scored[fold.name] for fold in planned if fold.name in scored]
     return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned), kept)
 
 
 def in_turn[K, T](jobs: Mapping[K, Callable[[], T]], done: Callable[[K, int, int], None]) -> dict[K, T]:
-    """Do jobs, as many at a time as there are cores for; if interrupted, return those that are done.
+    """Run jobs, as many at the same time as the cores allow; if interrupted, return the results until then.
 
     Parameters
     ----------
     jobs
         By name; each samples as many chains as ``REFIT``.
     done
-        Called after each with its name, how many are done, and how many there are.
+        Called after each job with its name, the number of jobs done, and the number of all jobs.
 
     Raises
     ------
@@ -145,14 +157,14 @@ def _scored_fold(prepared: Prepared, fold: Holdout, settings: SamplerSettings) -
 
 
 def unseen(prepared: Prepared, fold: Holdout) -> Curves:
-    """Return the runs left out, with the losses to forecast: those that a fit would use."""
-    measured, aside = fold.unseen(prepared.curves), prepared.observations.set_aside
+    """Return the runs left out, with the losses to forecast: those that a fit to all curves would use."""
+    measured, set_aside = fold.unseen(prepared.curves), prepared.observations.set_aside
     places = pd.MultiIndex.from_frame(measured.losses[["run", "step"]])
-    described = ~places.isin(pd.MultiIndex.from_frame(aside[["run", "step"]]))
+    described = ~places.isin(pd.MultiIndex.from_frame(set_aside[["run", "step"]]))
     return measured.with_losses(measured.losses[described])
 
 
-# What is left out together --------------------------------------------------------------------------------------------
+# Folds: what is left out together ------------------------------------------------------------------------------------
 
 
 def _by(curves: Curves, runs: Sequence[str], key: Callable[[Curves, str], object]) -> dict[object, list[str]]:
@@ -163,9 +175,9 @@ def _by(curves: Curves, runs: Sequence[str], key: Callable[[Curves, str], object
 
 
 def _twins(curves: Curves, run: str) -> object:
-    """Equal for runs that differ in seed alone: one would tell of the other."""
-    link = curves.records[run]
-    return link.parent, link.parent_step, str(link.replay), _schedule(curves, run)
+    """Return a key that is equal for runs that differ only in their seed: one would inform the other."""
+    record = curves.records[run]
+    return record.parent, record.parent_step, str(record.replay), _schedule(curves, run)
 
 
 def _schedule(curves: Curves, run: str) -> object:
@@ -188,27 +200,38 @@ def _checkpoint(curves: Curves, run: str) -> object:
 QUESTIONS: Mapping[str, Callable[[Curves, str], object]] = MappingProxyType(
     {"run": _twins, "replay": _replay, "schedule": _schedule, "length": _length, "checkpoint": _checkpoint}
 )
-"""What runs that are left out together have in common; ``tail`` leaves the end of each run out instead."""
+"""By value of ``leave``, the key that runs left out together have in common; ``tail`` is handled apart."""
 
 
 def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Holdout]:
-    """Return what `backtest` leaves out in turn: CPT runs; of data without, PT runs. Children go with their parents.
+    """Return what `backtest` leaves out in turn: CPT runs, or PT runs if there are no CPT runs.
 
-    What more than half of the runs have in common stays: a fit to the few others would tell nothing of the model.
+    Children are left out with their parents. Groups of more than half of the runs are never left out, since too few
+    runs would remain for a fit.
+
+    Parameters
+    ----------
+    curves, leave, cut
+        See `backtest`.
+
+    Returns
+    -------
+    list of Holdout
+        One per fold.
 
     Raises
     ------
     DataError
-        If ``leave`` is unknown, ``cut`` is no share, or nothing would be left to fit.
+        If ``leave`` is unknown, ``cut`` is not in (0, 1), or nothing can be left out.
     """
     runs = _candidates(curves)
     if leave == "tail":
         return _tails(curves, runs, cut)
     if leave not in QUESTIONS:
         kinds = (*QUESTIONS, "tail")
-        raise DataError(f"cannot leave out by {leave!r}{hint(leave, kinds)}: choose one of {', '.join(kinds)}")
+        raise DataError(f"unknown --leave {leave!r}{hint(leave, kinds)}; choose one of {', '.join(kinds)}")
     groups = list(_by(curves, runs, QUESTIONS[leave]).values())
-    if leave == "length":  # a short run asks nothing new of longer ones
+    if leave == "length":  # longer runs contain the lengths of shorter ones, so the shortest are not left out
         groups.sort(key=lambda group: curves.end_step(group[0]))
         groups = groups[1:]
     measured = set(curves.losses["run"])
@@ -219,18 +242,21 @@ def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Holdout]:
         if len(set(runs) - set(family)) >= len(runs) / 2 and measured & set(family)
     ]
     if not found:
-        raise DataError(f"nothing to leave out by {leave}: more than half of the {len(runs)} runs would go at once")
+        raise DataError(
+            f"nothing to leave out by {leave}: each group has more than half of the {len(runs)} runs; choose another "
+            "--leave, or add runs"
+        )
     return found
 
 
 def _candidates(curves: Curves) -> list[str]:
     """Return the runs that may be left out."""
-    return [run for run, link in curves.records.items() if link.phase == "cpt"] or list(curves.records)
+    return [run for run, record in curves.records.items() if record.phase == "cpt"] or list(curves.records)
 
 
 def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Holdout]:
     if not 0 < cut < 1:
-        raise DataError(f"the share of a run that is shown must lie between 0 and 1, not {cut:g}")
+        raise DataError(f"the share of a run that is fitted (--cut) must lie between 0 and 1, not {cut:g}")
     return [
         Holdout(run, {run: int(np.ceil(cut * curves.end_step(run)))} | dict.fromkeys(_descendants(curves, [run]), 0))
         for run in runs
@@ -249,58 +275,114 @@ def _name(group: Sequence[str]) -> str:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Say, by domain, whether intervals can be trusted for this kind of question, and by how much they are off.
+    """Return whether forecast intervals can be trusted for this kind of holdout, in words.
 
     Parameters
     ----------
     table
-        Of a `Backtest`, or as `read_scores` reads it.
+        Table of a `Backtest`, or as returned by `read_scores`.
+
+    Returns
+    -------
+    str
+        Per domain, the coverage of the intervals, the mean absolute error (nats), and whether the intervals are too
+        narrow (under-coverage), too wide (over-coverage) or can be trusted.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc, pandas as pd
+    >>> table = pd.DataFrame({"fold": ["a"], "run": ["a"], "domain": ["pt"], "converged": [True], "mae": [0.01]})
+    >>> table = table.assign(cover50=0.52, cover90=0.93, stretch=0.97, leave="run", folds=1)
+    >>> print(bc.verdict(table))  # doctest: +NORMALIZE_WHITESPACE
+    Backtest on 1 unseen runs: pt: 90 % intervals cover 93 % of the points and 50 % intervals 52 %,
+    mean absolute error 0.0100 nats: intervals can be trusted
     """
     leave, folds = str(table["leave"].iloc[0]), int(table["folds"].iloc[0])
-    said = [_said(str(domain), rows) for domain, rows in table.groupby("domain", sort=False)]
-    kind = {"run": "unseen runs", "tail": "runs of which the rest was unseen"}.get(leave, f"runs of an unseen {leave}")
+    by_domain = [_domain_verdict(str(domain), rows) for domain, rows in table.groupby("domain", sort=False)]
+    kinds = {"run": "unseen runs", "tail": "runs of which the end was left out"}
     by_fold = table.drop_duplicates("fold")
-    doubts, done = int((~by_fold["converged"]).sum()), len(by_fold)
-    notes = [f"{doubts} of the {done} fits did not converge: sample longer"] if doubts else []
+    doubtful, done = int((~by_fold["converged"]).sum()), len(by_fold)
+    notes = [f"{doubtful} of the {done} fits did not converge: sample longer (--draws, --tune)"] if doubtful else []
     notes += [f"interrupted after {done} of {folds} folds"] if done < folds else []
-    return "; ".join([f"Backtest on {table['run'].nunique()} {kind}: " + "; ".join(said), *notes])
+    what = f"{table['run'].nunique()} {kinds.get(leave, f'runs of an unseen {leave}')}"
+    return "; ".join([f"Backtest on {what}: {'; '.join(by_domain)}", *notes])
 
 
 def means(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean scores by domain; each run counts once, however many points it has."""
+    """Return mean scores by domain; each run counts once, however many points it has.
+
+    Parameters
+    ----------
+    table
+        Table of a `Backtest`, or as returned by `read_scores`.
+
+    Returns
+    -------
+    DataFrame
+        One row per domain, one column per score.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc, pandas as pd
+    >>> table = pd.DataFrame({"fold": ["a", "b"], "run": ["a", "b"], "domain": "pt", "converged": True})
+    >>> bc.means(table.assign(leave="run", folds=2, mae=[0.01, 0.03]))["mae"].to_dict()
+    {'pt': 0.02}
+    """
     return table.drop(columns=["fold", "run", "converged", "leave", "folds"]).groupby("domain", sort=False).mean()
 
 
-def _said(domain: str, table: pd.DataFrame) -> str:
+def _domain_verdict(domain: str, table: pd.DataFrame) -> str:
     scores, worst = means(table).iloc[0], table.sort_values("cover90").iloc[0]
     half, most, stretch = (float(scores[name]) for name in ("cover50", "cover90", "stretch"))
     if abs(most - 0.9) <= FAR["cover90"] and abs(half - 0.5) <= FAR["cover50"]:
-        judged = "can be trusted"
+        trust = "can be trusted"
     elif half + most < 0.5 + 0.9:
-        judged = "are too narrow" + (f" (they would need {stretch:.1f} times the width)" if stretch >= 1.05 else "")
+        needed = f" ({stretch:.1f} times the width would be needed)" if stretch >= 1.05 else ""
+        trust = f"are too narrow: under-coverage{needed}"
     else:
-        judged = "are too wide" + (f" ({stretch:.1f} times the width would do)" if stretch < 0.95 else "")
-    # runs held too well and too badly make a fair mean
-    least = f" (of {worst['run']} only {worst['cover90']:.0%})" if worst["cover90"] < most - FAR["cover90"] else ""
+        trust = (
+            f"are too wide: over-coverage{f' ({stretch:.1f} times the width would suffice)' if stretch < 0.95 else ''}"
+        )
+    # over-coverage of some runs hides under-coverage of others in the mean
+    hidden = worst["cover90"] < most - FAR["cover90"]
+    least = f" (only {_percent(worst['cover90'])} of those of {worst['run']})" if hidden else ""
     return (
-        f"{domain}: 90 % intervals hold {most:.0%}{least} and 50 % intervals {half:.0%}, mean absolute error "
-        f"{scores['mae']:.4f}: intervals {judged}"
+        f"{domain}: 90 % intervals cover {_percent(most)} of the points{least} and 50 % intervals {_percent(half)}, "
+        f"mean absolute error {scores['mae']:.4f} nats: intervals {trust}"
     )
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _stretch(points: pd.DataFrame) -> float:
-    off = points["loss"] - points["q50"]
-    reach = np.where(off > 0, points["q95"] - points["q50"], points["q50"] - points["q05"])
-    return float(np.quantile(np.abs(off) / reach, 0.9))
+    error = points["loss"] - points["q50"]
+    half_width = np.where(error > 0, points["q95"] - points["q50"], points["q50"] - points["q05"])
+    return float(np.quantile(np.abs(error) / half_width, 0.9))
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
-    """Read the table that `bayes-cpt backtest` wrote.
+    """Read the table that ``bayes-cpt backtest`` wrote.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+
+    Returns
+    -------
+    DataFrame
+        As ``table`` of a `Backtest`.
 
     Raises
     ------
     DataError
-        If the file is not there or is another table.
+        If the file does not exist, or is another table.
+
+    Examples
+    --------
+    >>> print(bc.verdict(bc.read_scores("backtest.csv")))  # doctest: +SKIP
     """
     try:
         table = pd.read_csv(path)

@@ -1,4 +1,4 @@
-"""Which law? Each law forecasts the runs that were left out; how well it did is its score, and gives its weight."""
+"""Compare models: each forecasts the runs left out; its scores give its rank and its weight in an average."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,33 +26,40 @@ from bayes_cpt.statistical_model.low_rank_gaussian import log_density
 from bayes_cpt.statistical_model.model_files import ModelSpec
 
 REFITS = 20
-"""Up to so many folds, each is refitted outright; of more, those that importance sampling cannot do."""
+"""Number of folds up to which all are refitted; of more folds, only those where importance sampling fails."""
 SWEEPS = 4_000
-"""Draws of the weights."""
+"""Number of draws of the weights."""
 FEW_DRAWS = 10
-"""Effective draws below which a joint density says little: none of the draws is near the run as measured."""
+"""Effective draws below which a joint density is unreliable: no draw is close to the measured run."""
 SPLITS = 257
-"""Ways to split what two models share."""
+"""Number of ways to split the joint weight of two models."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Forecasts of left-out runs by several laws, scored.
+    """Forecasts of left-out runs by several models, scored.
 
     Parameters
     ----------
     leave
-        What was left out at a time: a key of ``bayes_cpt.evaluation.backtest.QUESTIONS``.
+        What was left out: a key of ``bayes_cpt.evaluation.backtest.QUESTIONS``, or ``tail``.
     points
-        One row per model and measured point, as `bayes_cpt.evaluation.scores.score_draws` gives, with the fold and
-        whether its fit converged.
+        One row per model and measured point, as returned by `bayes_cpt.evaluation.scores.score_draws`, with its fold
+        and whether the fit converged.
     densities
-        One row a model, fold and domain: ``elpd``, the log of the joint density of all its left-out losses;
-        ``effective_draws``, how many draws carry it; ``pareto_k``, NaN where the fold was refitted.
+        One row per model, fold and domain: ``elpd``, the log of the joint density of all its left-out losses;
+        ``effective_draws``, the number of draws that it effectively rests on; ``pareto_k``, NaN if the fold was
+        refitted.
     distances
-        One row a fold, run, domain and pair of models: the mean ``distance`` of their draws.
+        One row per fold, run, domain and pair of models: the mean ``distance`` (nats) of their draws.
     folds
-        How many there were to do; fewer were done if it was interrupted.
+        Number of folds; fewer were done if the comparison was interrupted.
+
+    Examples
+    --------
+    >>> result = bc.compare(curves, ["cpt-replay", "cpt-replay-exponential"])  # doctest: +SKIP
+    >>> result.weights  # doctest: +SKIP
+    {'cpt-replay': 0.62, 'cpt-replay-exponential': 0.38}
     """
 
     leave: str
@@ -63,7 +70,7 @@ class Comparison:
 
     @cached_property
     def weights(self) -> dict[str, float]:
-        """Share of each model in an average: `stacking_weights`, where each run and domain counts once."""
+        """Weight of each model in an average: `stacking_weights`, where each run and domain counts once."""
         unit = ["fold", "run", "domain"]
         crps = self.points.pivot_table("crps", unit, "model")
         between = self.distances.set_index([*unit, "model", "other"])["distance"]
@@ -75,16 +82,16 @@ class Comparison:
 
     @property
     def rough(self) -> bool:
-        """Whether some model's ``elpd`` rests on few draws."""
+        """Whether the ``elpd`` of a model rests on too few draws."""
         return bool((self.table["effective_draws"] < FEW_DRAWS).any())
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a model, the best ``wis`` first; errors are standard errors across folds, NaN of a single one.
+        """One row per model, the best ``wis`` first; errors are standard errors across folds, NaN for a single fold.
 
-        ``elpd``, its error ``se``, the difference from the best, ``elpd_diff``, and the error of that, ``dse``, are
-        sums over folds, and named as ArviZ does. ``effective_draws`` is the median over folds and domains: an ``elpd``
-        that fewer than ``FEW_DRAWS`` carry is rough. The others are means over folds, of means over runs and domains.
+        ``elpd``, its error ``se``, its difference from the best model ``elpd_diff``, and the error of that ``dse`` are
+        sums over folds, named as in ArviZ. ``effective_draws`` is the median over folds and domains; below
+        ``FEW_DRAWS`` the ``elpd`` is rough. The other columns are means over folds, of means over runs and domains.
         """
         by = ["model", "fold"]
         elpd = self.densities.pivot_table("elpd", "fold", "model", aggfunc="sum")
@@ -107,7 +114,7 @@ class Comparison:
 
 
 class Judged(NamedTuple):
-    """A fold, forecast by one law: rows of a Comparison's ``points`` and ``densities``, and the draws, in order."""
+    """A fold, forecast by one model: rows of ``points`` and ``densities`` of a Comparison, and the sorted draws."""
 
     points: pd.DataFrame
     densities: pd.DataFrame
@@ -125,29 +132,40 @@ def compare(
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
     **sampler: Unpack[SamplerOptions],
 ) -> Comparison:
-    """Leave runs out in turn, forecast them by each law from the others, and score the forecasts.
+    """Leave runs out in turn, forecast them with each model, and score the forecasts.
 
     Parameters
     ----------
     curves, domains, leave, cut, done, **sampler
-        As of `bayes_cpt.evaluation.backtest.backtest`.
+        See `bayes_cpt.backtest`.
     models
         Names of shipped models, paths of model files, or specs.
     refits
-        With more folds than this, each law is fitted once to all curves, and a fold is forecast by that fit's draws,
-        reweighted, where the diagnostic of the weights (Pareto k up to 0.7) allows, else refitted.
+        With at most so many folds, each model is refitted for each fold. With more, each model is fitted once to all
+        curves, and its draws are reweighted by importance sampling for each fold; folds where this fails (Pareto k
+        above 0.7) are refitted.
 
     Returns
     -------
     Comparison
-        If interrupted, of the folds that were done for all laws.
+        If interrupted, of the folds done for all models.
 
     Raises
     ------
     DataError, SpecError
-        If a law does not fit the data, or nothing can be left out of them.
+        If a law does not fit the data, or nothing can be left out.
     KeyboardInterrupt
-        If interrupted before all laws had done a fold.
+        If interrupted before a fold was done for all models.
+
+    References
+    ----------
+    Pareto-smoothed importance sampling: Vehtari et al., JMLR 25, 2024, arXiv 1507.02646. Weights: see Yao et al.,
+    *Using stacking to average Bayesian predictive distributions*, Bayesian Analysis 13, 2018, arXiv 1704.02030.
+
+    Examples
+    --------
+    >>> result = bc.compare(curves, ["cpt-replay", "cpt-replay-exponential"], leave="replay")  # doctest: +SKIP
+    >>> result.table[["model", "wis", "elpd", "weight"]]  # doctest: +SKIP
     """
     compiled = prepare_all(curves, models, domains)
     planned = folds(next(iter(compiled.values())).curves, leave, cut)
@@ -165,7 +183,14 @@ def compare(
 
 
 def put_together(leave: str, judged: Mapping[tuple[str, str], Judged], folds: int) -> Comparison:
-    """Make a comparison of what was judged, by fold and model; of ``folds``, those that all models did count.
+    """Make a comparison of the folds that were done for all models.
+
+    Parameters
+    ----------
+    leave, folds
+        As in a `Comparison`.
+    judged
+        By fold and model.
 
     Raises
     ------
@@ -194,7 +219,7 @@ def put_together(leave: str, judged: Mapping[tuple[str, str], Judged], folds: in
 
 
 def judge(prepared: Prepared, fold: Holdout, fitted: Fit, pareto_k: float = np.nan) -> Judged:
-    """Forecast a fold by a fit without it, and score the forecasts; ``pareto_k`` says how that fit was come by."""
+    """Forecast a fold from a fit without it, and score the forecasts; ``pareto_k`` is NaN for a refit."""
     measured = unseen(prepared, fold)
     drawn = forecast(fitted, measured, steps=measured_steps(measured), seed=int(fitted.tree.attrs["seed"]))
     parts = conditional(fitted, measured)
@@ -209,7 +234,7 @@ def judge(prepared: Prepared, fold: Holdout, fitted: Fit, pareto_k: float = np.n
 
 
 def _density(given: Conditional) -> dict[str, float]:
-    """Return the log of the mean density of all losses together, and how many draws make up that mean."""
+    """Return the log of the mean joint density of all losses, and the effective number of draws in that mean."""
     residual = given.points["loss"].to_numpy() - given.mean
     logs = log_density(residual, given.variance, given.columns)
     shares = softmax(logs)
@@ -220,16 +245,16 @@ def _density(given: Conditional) -> dict[str, float]:
 
 
 def _distances(judged: Judged, other: Judged) -> pd.DataFrame:
-    """Return, by run and domain, the mean distance of a draw by one law from a draw by another."""
+    """Return, by run and domain, the mean distance between a draw of one model and a draw of another."""
     both = np.sort(np.concatenate([judged.draws, other.draws], axis=1), axis=1)
-    # pairs from the two laws together are a quarter within the one, a quarter within the other, half between them
+    # of all pairs of the joint draws, a quarter are within each model, and half between the two
     between = 2 * mean_distance(both) - (mean_distance(judged.draws) + mean_distance(other.draws)) / 2
     unit = ["fold", "run", "domain"]
     return judged.points[unit].assign(distance=between).groupby(unit)["distance"].mean().reset_index()
 
 
 def _judged(prepared: Prepared, fold: Holdout, whole: Fit | None, settings: SamplerSettings) -> Judged:
-    """Judge a fold by the draws of the fit of all curves, where they reach so far, or else by a refit."""
+    """Judge a fold by the reweighted draws of the fit to all curves if their diagnostic allows, else by a refit."""
     if whole is not None:
         fitted, pareto_k = reweighted(prepared, whole, fold)
         if pareto_k <= GOOD_K:
@@ -242,21 +267,32 @@ def _error_of_sum(by_fold: pd.DataFrame) -> pd.Series:
 
 
 def stacking_weights(crps: FloatArray, distance: FloatArray, seed: int = 1) -> FloatArray:
-    """Return the weights with which a mixture of forecasts would have done well: the mean over all that might do.
+    """Return the weights of models in a mixture of their forecasts, by the CRPS of the mixture.
 
-    The CRPS of a mixture is known from that of its parts and their distances. Each unit's is counted in multiples of
-    its best part's, so that rough runs do not outweigh the others. The weights that minimise the sum stake all on one
-    law where units are few. So weights are taken as uncertain, before the units uniformly over all shares, and after
-    them with a density that falls by e with each multiple: the more units speak, the nearer is the mean to the minimum.
+    The CRPS of a mixture follows from the CRPS of its components and their distances. Per unit, it is divided by the
+    CRPS of the best model, so that units with large errors do not dominate. With few units, the weights that minimise
+    the sum tend to select a single model. Weights are therefore treated as uncertain: with a uniform prior over all
+    shares, and the density exp(-sum of relative CRPS). The result is the mean of this distribution, which approaches
+    the minimum as units are added.
 
     Parameters
     ----------
     crps
-        (units, models).
+        (units, models) Continuous ranked probability score, nats.
     distance
-        (units, models, models) Mean distance of two draws, of a model each.
+        (units, models, models) Mean distance between a draw of one model and a draw of another, nats.
     seed
-        Of the draws of weights.
+        Seed of the draws of weights.
+
+    Returns
+    -------
+    array (models,)
+        Sums to 1.
+
+    References
+    ----------
+    Stacking: Yao et al., Bayesian Analysis 13, 2018, arXiv 1704.02030. CRPS by distances: Gneiting & Raftery, JASA 102,
+    2007, Eq. 21.
     """
     best = crps.min(axis=1)
     linear = ((crps + np.diagonal(distance, axis1=1, axis2=2) / 2) / best[:, None]).sum(axis=0)
@@ -265,7 +301,7 @@ def stacking_weights(crps: FloatArray, distance: FloatArray, seed: int = 1) -> F
     pairs = list(combinations(range(models), 2))
     weights, total = np.full(models, 1 / models), np.zeros(models)
     for _ in range(SWEEPS):
-        for one, other in pairs:  # what two models share is split anew, given the rest
+        for one, other in pairs:  # a Gibbs step: split the joint weight of two models anew, given the others
             shares = np.linspace(0, weights[one] + weights[other], SPLITS)
             tried = np.tile(weights, (SPLITS, 1))
             tried[:, one], tried[:, other] = shares, shares[::-1]

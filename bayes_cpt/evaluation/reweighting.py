@@ -1,7 +1,7 @@
-"""A fit without some runs, made of the draws of a fit with them: Pareto-smoothed importance sampling.
+"""Approximate a fit without some runs from the draws of a fit with them, by Pareto-smoothed importance sampling.
 
-Vehtari et al., *Pareto Smoothed Importance Sampling*, JMLR 25, 2024. Its diagnostic k says whether the draws reach
-where they are wanted; where it does not allow, only a refit tells.
+The diagnostic Pareto k shows whether the draws cover the posterior without these runs. If it is too large, a refit is
+needed. Vehtari et al., *Pareto Smoothed Importance Sampling*, JMLR 25, 2024, arXiv 1507.02646.
 """
 
 from collections.abc import Mapping
@@ -20,33 +20,33 @@ from bayes_cpt.statistical_model.observations import Observations
 from bayes_cpt.statistical_model.pymc_model import domain_models
 
 GOOD_K = 0.7
-"""Pareto k up to which importance sampling can be trusted."""
+"""Largest Pareto k at which importance sampling can be trusted."""
 
 
 class Reweighted(NamedTuple):
-    """A fit whose draws were chosen anew, and the diagnostic of the weights."""
+    """A fit with resampled draws, and the diagnostic of the weights."""
 
     fit: Fit
     pareto_k: float
 
 
 def reweighted(prepared: Prepared, whole: Fit, left_out: Holdout) -> Reweighted:
-    """Turn a fit of all curves into one of a part of them.
+    """Reweight the draws of a fit to all curves, so that they represent a fit to a part of them.
 
     Parameters
     ----------
     prepared
-        The compiled model of all the curves.
+        The model, compiled for all curves.
     whole
-        Its fit.
+        Its fit to all curves.
     left_out
-        What is not fitted.
+        What is left out.
     """
     fewer = without(prepared.observations, left_out)
     lost = _log_likelihood(prepared, whole, prepared.observations) - _log_likelihood(prepared, whole, fewer)
     log_weights, k = array_stats.psislw(lost)
     count, seed = lost.size, int(whole.tree.attrs["seed"])
-    # systematic resampling: each draw comes as often as its weight says, give or take one
+    # systematic resampling: each draw occurs as often as its weight says, rounded up or down
     places = (np.random.default_rng([seed, 2]).uniform() + np.arange(count)) / count
     shares = np.cumsum(np.exp(log_weights))
     chosen = np.minimum(np.searchsorted(shares / shares[-1], places), count - 1)
@@ -54,9 +54,9 @@ def reweighted(prepared: Prepared, whole: Fit, left_out: Holdout) -> Reweighted:
 
 
 def _log_likelihood(prepared: Prepared, fit: Fit, observations: Observations) -> FloatArray:
-    """Return the log density (draws,) of all measured losses, the effects integrated out."""
+    """Return the log density (draws,) of all measured losses, with the effects integrated out."""
     total = np.zeros(fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"])
-    # the range of the data that the smooth process is laid over stays that of all
+    # the smooth process keeps the range of all data
     for domain, model in domain_models(prepared.spec, prepared.observations).items():
         fitted = model._replace(components=prepared.spec.fitted_components)
         pieces = in_chunks(parameters_of(fit.posterior, domain))

@@ -1,4 +1,4 @@
-"""How good a forecast was, once the losses are measured."""
+"""Scores of forecasts against measured losses."""
 
 from collections.abc import Sequence
 
@@ -24,18 +24,35 @@ def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a (run, domain): ``mae`` and ``rmse`` of the mean, ``wis`` (weighted interval score: twice the mean
-        quantile loss over the levels; Bracher et al. 2021), ``cover50`` and ``cover90`` (shares of points that the
-        central intervals hold), ``width90``, ``points``.
+        One row per run and domain: ``mae`` and ``rmse`` of the mean, ``wis`` (weighted interval score: twice the mean
+        quantile loss over the levels), ``cover50`` and ``cover90`` (shares of points that the central intervals cover),
+        ``width90`` (all but coverage in nats), ``points``.
 
     Raises
     ------
     DataError
         If no measured point was forecast.
+
+    References
+    ----------
+    WIS: Bracher et al., *Evaluating epidemic forecasts in an interval format*, PLOS Computational Biology 17, 2021,
+    arXiv 2005.12881.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from bayes_cpt.evaluation.scores import score
+    >>> losses = pd.DataFrame({"run": "a", "step": [10, 20], "domain": "pt", "loss": [2.0, 2.5]})
+    >>> forecast = pd.DataFrame({"run": "a", "domain": "pt", "step": [10, 20], "mean": 2.1})
+    >>> forecast = forecast.assign(q05=1.9, q25=2.05, q50=2.1, q75=2.15, q95=2.3)
+    >>> score(forecast, losses)[["mae", "cover90"]].to_numpy().round(3).tolist()
+    [[0.25, 0.5]]
     """
     joined = losses.merge(table, on=["run", "domain", "step"], validate="one_to_one")
     if joined.empty:
-        raise DataError("no (run, domain, step) of the losses is in the forecast")
+        raise DataError(
+            "no (run, domain, step) of the losses is in the forecast; forecast the runs at their measured steps"
+        )
     return averaged(_scored(joined))
 
 
@@ -45,16 +62,20 @@ def score_draws(draws: xr.Dataset, losses: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     draws
-        As `bayes_cpt.forecasting.forecast.forecast` gives.
+        See `bayes_cpt.forecast`.
     losses
-        Columns run, step, domain, loss; each was forecast.
+        Columns run, step, domain, loss; all of these points must be in the forecast.
 
     Returns
     -------
     DataFrame
-        One row a point: run, domain, step, loss, mean, quantiles; ``error``, ``wis``, ``cover50``, ``cover80``,
-        ``cover90``, ``width90`` as in `score`; ``crps`` (continuous ranked probability score, by the draws' own
-        distribution; Gneiting & Raftery 2007); ``pit``, the share of the draws below the loss: uniform if calibrated.
+        One row per point: run, domain, step, loss, mean, quantiles; ``error``, ``wis``, ``cover50``, ``cover80``,
+        ``cover90``, ``width90`` as in `score`; ``crps``, the continuous ranked probability score of the empirical
+        distribution of the draws (nats); ``pit``, the share of the draws below the loss, uniform if calibrated.
+
+    References
+    ----------
+    CRPS: Gneiting & Raftery, *Strictly proper scoring rules, prediction, and estimation*, JASA 102, 2007, Eq. 21.
     """
     ordered = ordered_draws(draws, losses)
     loss = losses["loss"].to_numpy()[:, None]
@@ -70,14 +91,14 @@ def score_draws(draws: xr.Dataset, losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def ordered_draws(draws: xr.Dataset, losses: pd.DataFrame) -> FloatArray:
-    """Return the draws of a forecast at measured points, (points, draws), from the smallest to the largest."""
+    """Return the draws of a forecast at measured points, (points, draws), sorted along the draws."""
     places = {name: xr.DataArray(losses[name].to_numpy(), dims="point") for name in ("run", "domain", "step")}
     values = draws["loss"].sel(places).transpose("point", "chain", "draw").to_numpy()
     return np.sort(values.reshape(len(losses), -1), axis=1)
 
 
 def mean_distance(ordered: FloatArray) -> FloatArray:
-    """Return the mean distance of two draws (points,), of draws (points, draws) in order."""
+    """Return the mean distance between two draws, (points,), of sorted draws (points, draws)."""
     count = ordered.shape[1]
     return 2 * ordered @ (2 * np.arange(1, count + 1) - count - 1) / count**2
 
@@ -102,7 +123,7 @@ MEANS = ("mae", "wis", "crps", "cover50", "cover80", "cover90", "width90")
 
 
 def averaged(points: pd.DataFrame, by: Sequence[str] = ("run", "domain")) -> pd.DataFrame:
-    """Average scored points within groups: the columns of `score`, and of `score_draws` where they are there."""
+    """Average scored points within groups: the columns of `score`, and those of `score_draws` if present."""
     groups = points.assign(mae=points["error"].abs(), mse=points["error"] ** 2).groupby(list(by), sort=False)
     means = groups[["mse", *(name for name in MEANS if name == "mae" or name in points)]].mean()
     return means.assign(rmse=np.sqrt(means.pop("mse")), points=groups.size())

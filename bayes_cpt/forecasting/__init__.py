@@ -1,1 +1,1 @@
-"""From posterior draws to curves of planned runs."""
+"""Forecasts: posterior predictive loss curves of planned runs."""

@@ -1,4 +1,4 @@
-"""Posterior predictive curves of planned runs, as labelled draws and as a table."""
+"""Forecasts: posterior predictive loss curves of planned runs, as labelled draws."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,11 +40,11 @@ type Part = Literal["parameters", "discrepancy", "noise"]
 
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
 POINTS_AT_A_TIME = 1_000
-"""Points of planned runs worked on together."""
+"""Number of points of planned runs in a batch."""
 
 
 class Curve(NamedTuple):
-    """Draws of one planned run: (draws, domains, steps), and at its transfer point (draws, domains)."""
+    """Draws of one planned run: ``loss`` (draws, domains, steps) and ``transfer_loss`` (draws, domains)."""
 
     run: str
     steps: IntArray
@@ -67,37 +67,44 @@ def forecast(
     Parameters
     ----------
     fit
-        The fit; parents of planned runs may be among its runs. Of an average, each law gives whole paths, as many as
-        its weight is worth.
+        A fit, whose runs may be parents of planned runs; or an average, each model of which gives a number of draws in
+        proportion to its weight.
     plan
-        What may be run. A planned run with the name of a fitted one is that run going on: its forecast is given what
-        it has shown.
+        Planned runs. A run with the name of a fitted run is a continuation of it; its forecast is conditional on its
+        measured losses.
     steps
-        By run, the steps wanted. Runs left out are not forecast.
+        By run, the steps to forecast. Runs not listed are not forecast.
     every
-        Without ``steps``: a point every so many steps, and the last one. By default about 50 a run.
+        Without ``steps``: forecast every so many steps, and the last step. By default about 50 points per run.
     include
-        Sources of uncertainty to include. Without ``parameters`` all draws have the posterior mean's parameters. The
-        law and the discrepancy of fitted runs trade off, so the band of a level can be wider without the discrepancy;
-        that of a change since the checkpoint is not.
+        Sources of uncertainty to include. Without ``parameters``, all draws have the posterior mean of the parameters.
+        The law and the discrepancy of fitted runs are anticorrelated, so intervals of the loss can be wider without the
+        discrepancy; those of its change since the checkpoint are not.
     draws
-        At most so many of the posterior's draws, evenly spaced; of an average, in all, as one chain.
+        Maximum number of posterior draws, evenly spaced; for an average, the total, as one chain.
     seed
-        Draws of a run's discrepancy and noise depend on it and on the run's name alone, not on the rest of the plan.
+        Random seed. Draws of a run's discrepancy and noise depend only on the seed and the run's name, not on the rest
+        of the plan.
 
     Returns
     -------
     Dataset
-        ``loss`` (chain, draw, run, domain, step), nats: draws of a measured validation loss, NaN beyond the end of a
-        run and, on out-of-domain sets, in pre-training. ``transfer_loss`` (chain, draw, run, domain): the
-        noise-free loss at the transfer point.
-        ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak, end_step, parent, and ``extrapolates``: in
-        what the run lies outside the range of the measured ones, empty if in nothing.
+        ``loss`` (chain, draw, run, domain, step), nats per token: draws of a measured validation loss; NaN after the
+        end of a run and, for out-of-domain sets, in pre-training. ``transfer_loss`` (chain, draw, run, domain): the
+        loss at the transfer point, without noise. ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak,
+        end_step, parent, and ``extrapolates``, the settings in which a run is outside the range of the measured runs
+        (empty if none).
 
     Raises
     ------
     DataError, CurvesError
         If the plan does not fit the data.
+
+    Examples
+    --------
+    >>> fit = bc.load("fit.nc")  # doctest: +SKIP
+    >>> plan = bc.plan(parent="pt_m_wsd000", replay=[0, 0.25], schedule=bc.wsd(peak=2e-3, steps=3000))  # doctest: +SKIP
+    >>> bc.table(bc.forecast(fit, plan, every=500))  # doctest: +SKIP
     """
     planned = plan if isinstance(plan, Curves) else resolve(plan, fit.curves)
     _check_parts(include)
@@ -114,17 +121,17 @@ def forecast(
 
 
 def _shares(average: Average, draws: int) -> list[Fit]:
-    """Return the fits that count, each with draws in proportion to its weight, as one chain."""
+    """Return the fits of an average, each with draws in proportion to its weight, as one chain."""
     available = [fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"] for fit in average.fits]
     most = min(have / weight for have, weight in zip(available, average.weights, strict=True) if weight > 0)
-    # rounded where shares add up, the counts do so too
+    # cumulative weights are rounded, so that the counts add up
     ends = np.round(np.cumsum((0.0, *average.weights)) * min(draws, int(most))).astype(int)
     counts = np.minimum(np.diff(ends), available)
     return [_evenly(fit, int(count)) for fit, count in zip(average.fits, counts, strict=True) if count]
 
 
 def _evenly(fit: Fit, count: int) -> Fit:
-    """Return a fit with so many of its draws, evenly spaced, as one chain."""
+    """Return a fit with a number of its draws, evenly spaced, as one chain."""
     every = fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"]
     return with_draws(fit, np.arange(count) * every // count)
 
@@ -140,7 +147,7 @@ def _thinned(fit: Fit, draws: int) -> Fit:
 def _check_parts(include: Sequence[Part]) -> None:
     unknown = [part for part in ([include] if isinstance(include, str) else include) if part not in EVERYTHING]
     if unknown or isinstance(include, str):
-        raise DataError(f"include must be a list of {', '.join(EVERYTHING)}: not {unknown or include!r}")
+        raise DataError(f"include must be a list of {', '.join(EVERYTHING)}, not {unknown or include!r}")
 
 
 def _wanted(planned: Curves, steps: Mapping[str, Sequence[int]] | None, every: int | None) -> dict[str, IntArray]:
@@ -148,20 +155,22 @@ def _wanted(planned: Curves, steps: Mapping[str, Sequence[int]] | None, every: i
     if steps is None:
         return {run: _grid(end, every) for run, end in ends.items()}
     if not steps:
-        raise DataError("no run is asked for: give steps of at least one run of the plan")
+        raise DataError("no run to forecast: give the steps of at least one run of the plan")
     for run, asked in steps.items():
         if run not in ends:
-            raise DataError(f"steps are asked of run {run!r}, which is not in the plan: it has {', '.join(ends)}")
+            raise DataError(
+                f"steps are given for run {run!r}, which is not in the plan; its runs are {', '.join(ends)}"
+            )
         if not len(asked) or not np.issubdtype(np.asarray(asked).dtype, np.integer):
-            raise DataError(f"the steps asked of run {run!r} must be whole numbers, at least one: not {list(asked)}")
+            raise DataError(f"the steps of run {run!r} must be a list of at least one integer, not {list(asked)}")
         if min(asked) < 0 or max(asked) > ends[run]:
-            raise DataError(f"steps 0 to {ends[run]} of run {run!r} can be forecast, not {min(asked)} to {max(asked)}")
+            raise DataError(f"run {run!r} can be forecast at steps 0 to {ends[run]}, not {min(asked)} to {max(asked)}")
     return {run: np.unique(np.asarray(asked, dtype=np.int64)) for run, asked in steps.items()}
 
 
 def _grid(end: int, every: int | None) -> IntArray:
     if every is not None and every < 1:
-        raise DataError(f"a forecast every {every} steps is not possible: give 1 or more")
+        raise DataError(f"a forecast every {every} steps is not possible; give 1 or more")
     return np.unique(np.append(np.arange(0, end, every or max(1, end // 50)), end))
 
 
@@ -199,7 +208,7 @@ def _curves(
             for curve, rate in zip(curves, rates, strict=True)
         ]
 
-    # NumPy works outside Python's lock; the threads of its linear algebra would only get in the way of these
+    # NumPy releases Python's lock; more threads in its linear algebra would slow these threads down
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         return [curve for curves in pool.map(of_batch, _batches(wanted)) for curve in curves]
 
@@ -214,7 +223,7 @@ def _with_out_of_domain(
     include: Sequence[Part],
     seed: int,
 ) -> Curve:
-    """Add the out-of-domain sets to a curve: combinations of its own draws on pt and cpt."""
+    """Add the out-of-domain sets to a curve: combinations of its draws on pt and cpt."""
     if not combined:
         return curve
     lineage = everyone.lineage(curve.run).transfer_run
@@ -254,7 +263,7 @@ def _combinations(fit: Fit, include: Sequence[Part]) -> list[Combination]:
 
 
 def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
-    """Group runs, so that each group has about ``POINTS_AT_A_TIME`` points."""
+    """Group runs into batches of about ``POINTS_AT_A_TIME`` points."""
     batch: list[str] = []
     points = 0
     for run, steps in wanted.items():
@@ -274,7 +283,7 @@ def _averaged(parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 def _fresh_effects(
     curves: Curves, scales: Mapping[str, FloatArray], seed: int, domain: str
 ) -> Callable[[str, str | int], FloatArray]:
-    """Return what draws effects of planned runs: each run's own part, and the part that it shares with its like."""
+    """Return a function that draws effects of planned runs: an own part, and one common to similar runs."""
 
     @cache
     def common(component: str, parent: str | None) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Checks of a model by its predictions: before data are seen (prior), and on the data it was fitted to (posterior)."""
+"""Prior and posterior predictive checks, and a comparison of posterior and prior widths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +25,31 @@ def prior_predictive(
     draws: int = 100,
     seed: int = 1,
 ) -> xr.Dataset:
-    """Draw loss curves of the runs in ``curves`` from the prior alone: they should look like loss curves.
+    """Draw loss curves from the prior, to check that they look like loss curves before any fit.
+
+    Parameters
+    ----------
+    curves, model, domains
+        See `bayes_cpt.fit`; measured losses set the scales of the priors.
+    draws
+        Number of draws.
+    seed
+        Random seed.
 
     Returns
     -------
     Dataset
-        As `bayes_cpt.forecasting.forecast.forecast` gives, for the runs that were measured.
+        See `bayes_cpt.forecast`, for the measured runs at their measured steps.
+
+    Raises
+    ------
+    DataError, SpecError
+        If the data or the model file do not fit the law.
+
+    Examples
+    --------
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))  # doctest: +SKIP
+    >>> bc.plot_prior_predictive(bc.prior_predictive(curves, "cpt-size"))  # doctest: +SKIP
     """
     spec = read_spec(model)
     observations = observe(curves, spec.law, domains)
@@ -51,18 +70,32 @@ def prior_predictive(
 
 
 PRIOR_DRAWS = 500
+"""Number of prior draws that give the standard deviation of a prior."""
 LEARNT = 0.5
-"""A posterior wider than this share of its prior says that the data told little."""
+"""Posterior sd / prior sd below which a parameter counts as informed by the data."""
 
 
 def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
-    """Compare the posterior of each sampled parameter with its prior, to see what the data told.
+    """Compare the posterior of each sampled parameter with its prior, to see which parameters the data inform.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    seed
+        Seed of the draws from the prior.
 
     Returns
     -------
     DataFrame
-        By parameter (``name[domain]``): ``prior_sd`` and ``posterior_sd``, of the logarithm where the prior is
-        log-normal, their ratio ``width``, and ``learnt``: whether it is below a half.
+        One row per parameter (``name[domain]``): ``prior_sd`` and ``posterior_sd``, of the logarithm if the prior is
+        log-normal; ``width``, their ratio; ``learnt``, whether the ratio is below ``LEARNT``.
+
+    Examples
+    --------
+    >>> table = bc.informed(fit)  # doctest: +SKIP
+    >>> table[~table["learnt"]].index.tolist()  # doctest: +SKIP
+    ['offset_scale[pt]', 'offset_scale[cpt]']
     """
     spec = fit.spec
     pymc_model = build(spec, observe(fit.curves, spec.law, fit.every_domain))
@@ -85,14 +118,27 @@ def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
 
 
 def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
-    """Replicate the fitted losses, to see whether the model describes the data it has seen.
+    """Check a fit on the fitted losses: replicate them, and compare with the data.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    seed
+        Random seed.
 
     Returns
     -------
     Fit
-        With the group posterior_predictive, whose variables match those of observed_data.
+        With the group ``posterior_predictive``, whose variables match those of ``observed_data``.
     str
-        How much of the data the replicates' intervals hold, in words.
+        Share of the data that the intervals of the replicates cover, in words.
+
+    Examples
+    --------
+    >>> checked, sentence = bc.predictive_check(fit)  # doctest: +SKIP
+    >>> print(sentence)  # doctest: +SKIP
+    posterior predictive check on the fitted losses: pt: 50 % intervals cover 62 % of the points, 90 % intervals 93 %
     """
     everything = fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"]
     replicated = forecast(fit, fit.curves, steps=measured_steps(fit.curves), draws=everything, seed=seed)["loss"]
@@ -105,14 +151,15 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
     }
     tree = fit.tree.copy()
     tree["posterior_predictive"] = xr.Dataset(drawn)
-    held = {domain: _held(drawn[f"loss_{domain}"], observed[f"loss_{domain}"]) for domain in fit.every_domain}
+    covered = {domain: _coverage(drawn[f"loss_{domain}"], observed[f"loss_{domain}"]) for domain in fit.every_domain}
     sentence = "; ".join(
-        f"{domain}: 50 % intervals hold {half:.0%}, 90 % hold {most:.0%}" for domain, (half, most) in held.items()
+        f"{domain}: 50 % intervals cover {100 * half:.0f} % of the points, 90 % intervals {100 * most:.0f} %"
+        for domain, (half, most) in covered.items()
     )
     return Fit(tree, fit.spec, fit.curves, fit.models), f"posterior predictive check on the fitted losses: {sentence}"
 
 
-def _held(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
-    """Return the shares of observed values in the central 50 % and 90 % of the draws."""
+def _coverage(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:
+    """Return the shares of observed values that the central 50 % and 90 % intervals of the draws cover."""
     rank = (draws < observed).mean(("chain", "draw"))
     return float((abs(rank - 0.5) <= 0.25).mean()), float((abs(rank - 0.5) <= 0.45).mean())

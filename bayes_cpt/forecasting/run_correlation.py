@@ -1,9 +1,10 @@
-"""How alike two planned runs' departures from the law are: the more, the nearer their settings.
+"""Correlation of the effects of planned runs: the closer their settings, the higher.
 
-The law errs by setting more than by run: two runs of microcpt that differ in data order alone differ in their shift by
-0.2 % (pt) and 1.1 % (cpt), where runs of other settings are off by some 3 %. So of two runs planned from one parent,
-the difference is known better than the level. Amplitudes are a Gaussian process over the settings, written as waves of
-random frequencies (Rahimi & Recht 2007): so a run's forecast does not hang on what is planned beside it.
+Errors of the law depend more on settings than on the run: two runs of microcpt that differ only in the order of their
+data differ in their shift by 0.2 % (pt) and 1.1 % (cpt), whereas runs with other settings are off by about 3 %. The
+difference of two runs planned from one parent is therefore better known than their level. Effects are a Gaussian
+process over the settings, represented by random Fourier features (Rahimi & Recht, *Random features for large-scale
+kernel machines*, NeurIPS 2007), so the forecast of a run does not depend on the other runs of the plan.
 """
 
 from collections.abc import Sequence
@@ -14,20 +15,21 @@ from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.runs.curves import Curves
 
 OWN_SHARE = 0.1
-"""Of the variance of an amplitude: what the order of the data does."""
+"""Share of the variance of an effect that does not depend on settings, such as that of the order of the data."""
 LENGTHS = np.array([0.3, 0.7, 0.7])
-"""Distances over which amplitudes differ: in replay ratio, and in logs of peak LR and forward area."""
+"""Length scales of the Gaussian process: in replay ratio, log peak LR and log forward area."""
 WAVES = 32
+"""Number of random Fourier features."""
 
 
 def kindred(curves: Curves, run: str) -> bool:
-    """Whether a run's departure is like that of others: it goes on from a parent, or from an open checkpoint."""
+    """Return whether a run's effects are correlated with others: runs with a parent, or from an open checkpoint."""
     link = curves.records[run]
     return link.parent is not None or link.phase == "cpt"
 
 
 def waves(curves: Curves, run: str) -> FloatArray:
-    """Return a run's place among the settings, (``WAVES``,); two runs' product is how alike they are, up to 1."""
+    """Return the features of a run's settings, (``WAVES``,); their product of two runs is a correlation."""
     rates = curves.learning_rate(run)
     link = curves.records[run]
     replay = link.replay if link.phase == "cpt" else 0.0  # none in pre-training
@@ -39,7 +41,7 @@ def waves(curves: Curves, run: str) -> FloatArray:
 
 
 def correlation(curves: Curves, effects: Sequence[tuple[str, str | int]]) -> FloatArray:
-    """Return how effects (component, run) of planned runs are correlated, (effects, effects)."""
+    """Return the correlation matrix (effects, effects) of effects (component, run) of planned runs."""
     places = {run: waves(curves, run) for _name, run in effects if isinstance(run, str) and kindred(curves, run)}
 
     def between(one: tuple[str, str | int], other: tuple[str, str | int]) -> float:

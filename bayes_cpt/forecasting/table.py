@@ -1,4 +1,4 @@
-"""The forecast table: quantiles of the predicted loss at each run, domain and step."""
+"""The forecast table: quantiles of the predicted loss per run, domain and step; and the points to forecast."""
 
 import os
 from collections.abc import Mapping
@@ -14,21 +14,40 @@ from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import DataError
 
 LEVELS: Mapping[str, float] = MappingProxyType({"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95})
-"""Columns of quantiles in a forecast table."""
+"""Quantiles of a forecast table, by column."""
 
 
 def table(draws: xr.Dataset) -> pd.DataFrame:
-    """Return the forecast table: run, domain, step, mean and quantiles of the predicted loss.
+    """Return the forecast table.
 
-    A last column, ``extrapolates``, says in what a run lies outside the range of the measured ones. Pre-training runs
-    have no rows of out-of-domain sets.
+    Parameters
+    ----------
+    draws
+        See `bayes_cpt.forecast`.
+
+    Returns
+    -------
+    DataFrame
+        One row per run, domain and step: ``mean``, ``q05``, ``q25``, ``q50``, ``q75``, ``q95`` of the measured loss
+        (nats per token); ``extrapolates``, the settings in which the run is outside the range of the measured runs.
+        Pre-training runs have no rows of out-of-domain sets.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc, numpy as np, xarray as xr
+    >>> draws = xr.Dataset(
+    ...     {"loss": (("chain", "draw", "run", "domain", "step"), np.linspace(2, 3, 5).reshape(1, 5, 1, 1, 1))},
+    ...     coords={"run": ["a"], "domain": ["pt"], "step": [100], "extrapolates": ("run", [""])},
+    ... )
+    >>> bc.table(draws)[["run", "domain", "step", "mean", "q25", "q75"]].to_numpy().tolist()
+    [['a', 'pt', 100, 2.5, 2.25, 2.75]]
     """
     steps, domains = draws["step"].to_numpy(), draws["domain"].to_numpy()
     losses = draws["loss"].transpose("run", "domain", "step", "chain", "draw").to_numpy()
 
     def of_run(run: str, extrapolates: str, values: FloatArray) -> pd.DataFrame:
         kept = ~np.isnan(values[0, :, 0, 0])
-        # sorted first, the quantiles are found in half the time
+        # quantiles of sorted draws take half the time
         ordered = np.sort(values[:, kept].reshape(len(domains), kept.sum(), -1), axis=-1)
         quantiles = np.quantile(ordered, list(LEVELS.values()), axis=-1).reshape(len(LEVELS), -1)
         rows = pd.DataFrame(
@@ -50,12 +69,29 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
-    """Read the points that a forecast is wanted at: columns run, step, domain of a CSV (more are left aside).
+    """Read the points to forecast.
+
+    Parameters
+    ----------
+    path
+        CSV file with the columns run, step, domain; other columns are ignored.
+
+    Returns
+    -------
+    DataFrame
+        Columns run, step, domain, without duplicates.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or a step is not a whole number.
+        If the file cannot be read, has no rows, lacks a column, or a step is not an integer.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> points = bc.read_points(bc.shipped("data/microcpt") / "losses.csv")
+    >>> list(points.columns)
+    ['run', 'step', 'domain']
     """
     try:
         points = pd.read_csv(path, dtype={"run": str, "domain": str})
@@ -64,11 +100,11 @@ def read_points(path: str | Path) -> pd.DataFrame:
     missing = [name for name in ("run", "step", "domain") if name not in points]
     if missing or points.empty:
         raise DataError(
-            f"{path}: needs rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing"
+            f"{path}: must have rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing"
         )
     steps = pd.to_numeric(points["step"], errors="coerce")
     wrong = (steps.isna() | (steps % 1 != 0)).to_numpy()
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"{path}: row {row + 2} has step {points['step'].iloc[row]!r}: it must be a whole number")
+        raise DataError(f"{path}: row {row + 2} has step {points['step'].iloc[row]!r}; it must be an integer")
     return points.assign(step=steps.astype(np.int64))[["run", "step", "domain"]].drop_duplicates()

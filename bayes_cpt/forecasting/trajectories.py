@@ -1,7 +1,7 @@
-"""Curves of planned runs given the posterior's draws, before noise: law, discrepancy, and a start at the checkpoint.
+"""Loss curves of planned runs per posterior draw, without noise: law, discrepancy, and the start at the checkpoint.
 
-What is forecast (draws of new runs' effects) and how probable measured losses are under it (those effects integrated
-out) are read off the same paths.
+Both forecasts (which draw the effects of new runs) and densities of measured losses (which integrate these effects out)
+are computed from the same curves.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,25 +22,25 @@ from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
 from bayes_cpt.statistical_model.likelihood import DomainModel, discrepancy, evaluate
 
 ANCHOR_LENGTH = 0.03
-"""Forward area, as a share of the largest in CPT, over which the measured loss of the checkpoint is remembered."""
+"""Forward area, relative to the largest in CPT, over which the correction to the checkpoint's loss decays by e."""
 POINTS_AT_A_TIME = 200_000
-"""Draws x points worked on at a time, to bound memory."""
+"""Maximum draws x points evaluated at a time, to limit memory."""
 
 type Effects = dict[tuple[str, str | int, str], FloatArray]
-"""By component, run or mode, and domain: (draws,) each."""
+"""By component, run or mode, and domain; arrays are (draws,)."""
 
 
 class Past(NamedTuple):
-    """What is known when runs are planned.
+    """What is known of planned runs before they start.
 
     Parameters
     ----------
     curves
         Planned runs and fitted ones.
     effects
-        Those found on the fitted runs.
+        Posterior draws of the effects of fitted runs.
     checkpoints
-        Measured losses by run, step and domain.
+        Measured losses, by run, step and domain.
     """
 
     curves: Curves
@@ -49,14 +49,14 @@ class Past(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Planned runs that are worked on together.
+    """Planned runs that are evaluated together.
 
     Parameters
     ----------
     static
         Features of their points, and of the transfer points of their lineages.
     places
-        By run, the indices of the steps wanted among the points.
+        By run, the indices of its points.
     starts
         By run, the index of its transfer point.
     checkpoints
@@ -70,7 +70,7 @@ class Batch(NamedTuple):
 
 
 class RunPath(NamedTuple):
-    """Draws of one run without noise (draws, steps), at its start (draws,), and the variance of the noise."""
+    """Draws of one run without noise (draws, steps) and at its start (draws,), and the variance of the noise."""
 
     loss: FloatArray
     at_start: FloatArray
@@ -85,9 +85,9 @@ class Conditional(NamedTuple):
     points
         Columns run, step, domain, loss.
     mean, variance
-        (draws, points) Law and effects of fitted runs; noise.
+        (draws, points) Mean: law and effects of fitted runs. Variance: noise.
     columns
-        (draws, effects, points) What effects of new runs do, at one standard deviation.
+        (draws, effects, points) Change of the loss by one standard deviation of each effect of new runs.
     """
 
     points: pd.DataFrame
@@ -97,14 +97,14 @@ class Conditional(NamedTuple):
 
 
 def past(fit: Fit, planned: Curves) -> Past:
-    """Return what a fit knows of planned runs and those that they go on from."""
-    # a law of final losses describes no path, so there is none to start at the checkpoint
+    """Return what a fit says about planned runs and their ancestors."""
+    # a law of final losses describes no curve, so there is no start to correct
     checkpoints = {} if fit.spec.law.is_final else measured_losses(fit.curves)
     return Past(family(planned, fit.curves), _found_effects(fit), checkpoints)
 
 
 def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray]) -> Batch:
-    """Prepare planned runs at the steps wanted; ``curves`` holds their lineages."""
+    """Compute the features of planned runs at some steps; ``curves`` has their lineages."""
     fitted_range = next(iter(fit.models.values())).fitted_range
     lines = [curves.lineage(run) for run in steps]
     starts = pd.DataFrame({"run": [line.transfer_run or line.runs[-1] for line in lines], "step": 0})
@@ -128,7 +128,7 @@ def paths(
     effects: Mapping[str, FloatArray],
     checkpoints: Mapping[tuple[str | None, int, str], float],
 ) -> list[RunPath]:
-    """Return draws of each run of a batch on one domain, given parameters and effects, moved to its checkpoint."""
+    """Return draws of each run of a batch on one domain, corrected to the measured loss of its checkpoint."""
     values, noise = _losses(model, together.static, parameters, effects)
     length = ANCHOR_LENGTH * model.fitted_range.largest_forward_area_cpt
     fading = np.exp(-together.static.features["forward_area_cpt"] / length)
@@ -143,7 +143,7 @@ def paths(
 def effects_on(
     fit: Fit, static: Design, domain: str, known: Effects, new: Callable[[str, str | int], FloatArray]
 ) -> dict[str, FloatArray]:
-    """Return effects (draws, effects) by component: those found on fitted runs; of new runs what ``new`` gives."""
+    """Return effects (draws, effects) by component: of fitted runs from the posterior, of new runs from ``new``."""
     return {
         name: np.stack(
             [
@@ -158,16 +158,16 @@ def effects_on(
 
 
 def conditional(fit: Fit, measured: Curves) -> dict[str, Conditional]:
-    """Return, by domain, how measured losses of new runs are distributed given each of the posterior's draws.
+    """Return, by domain, the distribution of measured losses of new runs given each posterior draw.
 
-    It is the distribution that `bayes_cpt.forecasting.forecast.forecast` draws from.
+    `bayes_cpt.forecast` draws from the same distribution.
 
     Parameters
     ----------
     fit
         The fit.
     measured
-        Runs, their LRs, and losses that the fit has not seen.
+        Runs with their LR, and losses that were not fitted.
     """
     seen = past(fit, measured)
     measured_on = set(measured.losses["domain"])
@@ -192,9 +192,9 @@ def _conditional(fit: Fit, seen: Past, measured: Curves, domain: str) -> Conditi
     mean, variance = with_effects()
     labels = [(name, label) for name in fit.spec.components for label in effect_labels(name, together.static)]
     new = [key for key in labels if (*key, domain) not in seen.effects]
-    # a path is linear in the effects: what one does is the difference that it makes
+    # the loss is linear in the effects, so the contribution of one is a difference
     alone = np.reshape([with_effects(effect)[0] - mean for effect in new], (len(new), *mean.shape))
-    # in terms of independent effects
+    # transform to independent effects
     columns = np.tensordot(np.linalg.cholesky(correlation(seen.curves, new)).T, alone, axes=1)
     return Conditional(points, mean, variance, columns.swapaxes(0, 1))
 
@@ -202,9 +202,9 @@ def _conditional(fit: Fit, seen: Past, measured: Curves, domain: str) -> Conditi
 def _from_checkpoint(
     values: FloatArray, at_start: FloatArray, level: float | None, fading: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Move paths to the measured level of their checkpoint, if there is one; return them and the start.
+    """Shift curves to the measured loss of their checkpoint, if there is one; return them and their start.
 
-    The move fades with forward area: the checkpoint's departure from the law tells little of a run's later course.
+    The shift decays with forward area, since the checkpoint's residual is hardly informative about later losses.
     """
     if level is None:
         return values, at_start
@@ -227,7 +227,7 @@ def _losses(
 
 
 def _found_effects(fit: Fit) -> Effects:
-    """Return the effects found on the fitted runs: those of runs that were left out are as unknown as of new ones."""
+    """Return posterior draws of the effects of fitted runs; runs left out count as new."""
     found: Effects = {}
     for component in fit.spec.components:
         effects = fit.posterior.get(f"effect_{component}")

@@ -4,39 +4,81 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayes_cpt._support.files import replacing
-from bayes_cpt.errors import FitFileError
+from bayes_cpt.errors import FitFileError, SpecError
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.laws.features import FittedRange
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.statistical_model.likelihood import DomainModel
-from bayes_cpt.statistical_model.model_files import parse_spec
+from bayes_cpt.statistical_model.model_files import ModelSpec, parse_spec
 
+FORMAT = 2
+"""Number of the format that fit files have. It goes up with each change after which old files would be misread."""
 TABLES = ("runs", "learning_rates", "losses")
+NEEDED = ("model", "model_text", "domains", "fitted_range", "law_fingerprint", *TABLES)
+"""Attributes that a fit is made of; the order of anything stored is of no account."""
+SAME = 1e-8
+"""Relative difference up to which numbers of a law's fingerprint are the same, as machines differ."""
 
 
 def save(fit: Fit | Average, path: str | Path) -> None:
-    """Write a fit, or an average of several, to one NetCDF file, which appears whole or not at all."""
+    """Write a fit, or an average of several, to one NetCDF file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    fit
+        The fit or the average.
+    path
+        The file to write; an existing file is replaced.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> fit = bc.fit(curves)  # doctest: +SKIP
+    >>> bc.save(fit, "fit.nc")  # doctest: +SKIP
+    """
     if isinstance(fit, Fit):
         tree = as_tree(fit)
     else:
         tree = xr.DataTree(children={_group(place): as_tree(one) for place, one in enumerate(fit.fits)})
-        tree.attrs["weights"] = json.dumps(fit.weights)
+        tree.attrs = {"format": FORMAT, "weights": json.dumps(fit.weights)}
     with replacing(path) as temporary:
         tree.to_netcdf(temporary, engine="netcdf4")
 
 
 def load(path: str | Path) -> Fit | Average:
-    """Read what `save` wrote.
+    """Read a file that `save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Fit or Average
+        What was saved.
 
     Raises
     ------
     FitFileError
-        If the file is not there, is no NetCDF file, or was not written by `save`.
+        If the file is missing, is no NetCDF file, was not written by `save`, is of another format, or was fitted by a
+        law that is unknown or was defined in another way.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> fit = bc.load("fit.nc")  # doctest: +SKIP
     """
     if not Path(path).is_file():
         raise FitFileError(f"no fit file at {path}: make one with bayes-cpt fit DATA -o {path}")
@@ -47,6 +89,7 @@ def load(path: str | Path) -> Fit | Average:
         raise FitFileError(f"{path} is not a NetCDF file: give a file that bayes-cpt fit wrote") from error
     if "weights" not in tree.attrs:
         return from_tree(tree, path)
+    _check_format(tree, path)
     weights = tuple(json.loads(tree.attrs["weights"]))
     missing = [_group(place) for place in range(len(weights)) if _group(place) not in tree.children]
     if missing:
@@ -65,7 +108,8 @@ def as_tree(fit: Fit) -> xr.DataTree:
     tree = fit.tree.copy()
     tables = (fit.curves.runs.reset_index(), fit.curves.lr, fit.curves.losses)
     texts = {name: frame.to_csv(index=False) for name, frame in zip(TABLES, tables, strict=True)}
-    tree.attrs = {**fit.tree.attrs, **texts}
+    law = {"law_fingerprint": json.dumps(fit.spec.law.fingerprint())}
+    tree.attrs = {"format": FORMAT, **fit.tree.attrs, **law, **texts}
     return tree
 
 
@@ -75,17 +119,39 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     Raises
     ------
     FitFileError
-        If it is another tree.
+        If it is another tree, of another format, or of a law that is unknown or was defined in another way.
     """
-    missing = [name for name in ("model", "model_text", "domains", "fitted_range", *TABLES) if name not in tree.attrs]
+    if not {"model", "posterior"} & {*tree.attrs, *tree.children}:
+        raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks the model and the posterior")
+    _check_format(tree, path)
+    missing = [name for name in NEEDED if name not in tree.attrs]
     if missing or "posterior" not in tree:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing or ['posterior'])}")
-    spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
+    spec = _model(tree, path)
     runs, rates, losses = (pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES)
-    curves = curves_from_frames(runs, rates, losses)
     fitted_range = FittedRange.from_dict(json.loads(tree.attrs["fitted_range"]))
     models = {
         domain: DomainModel(spec.law, spec.components, domain, fitted_range)
         for domain in json.loads(tree.attrs["domains"])
     }
-    return Fit(tree, spec, curves, models)
+    return Fit(tree, spec, curves_from_frames(runs, rates, losses), models)
+
+
+def _check_format(tree: xr.DataTree, path: str | Path) -> None:
+    found = int(tree.attrs.get("format", 1))
+    if found != FORMAT:
+        raise FitFileError(f"{path} has format {found}, and this bayes_cpt reads format {FORMAT}: fit the data again")
+
+
+def _model(tree: xr.DataTree, path: str | Path) -> ModelSpec:
+    """Read the model, and refuse one whose law no longer says what it said when it was fitted."""
+    try:
+        spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
+    except SpecError as error:
+        raise FitFileError(
+            f"the model of {path} cannot be read: register laws and components of your own before you load it ({error})"
+        ) from error
+    before, now = np.array(json.loads(tree.attrs["law_fingerprint"])), np.array(spec.law.fingerprint())
+    if before.shape != now.shape or not np.allclose(before, now, rtol=SAME, atol=0, equal_nan=True):
+        raise FitFileError(f"{path} was fitted by another definition of law {spec.law.name!r}: fit the data again")
+    return spec

@@ -4,8 +4,8 @@ Sources: Eq. 1 (Tissue et al. 2024, arXiv 2408.11029) and Eq. 2 (Wang et al., IC
 
 Forward progress is the forward area of the base, in which a step counts by a power of its LR. In the paper's law,
 S1^-alpha falls by the sum of the LR, a power of 1. On public pre-training curves and on the shipped ones, steps at a
-low LR bring the base forward by more than their share: docs/lab-log/discrepancy.md has the evidence. As the power is sampled,
-progress is kept as rows over a grid of powers, like the annealing areas (`bayes_cpt.laws.memory_kernels`).
+low LR bring the base forward by more than their share: docs/lab-log/discrepancy.md has the evidence. As the power is
+sampled, progress is kept as rows over a grid of powers, like the annealing areas (`bayes_cpt.laws.memory_kernels`).
 """
 
 from collections.abc import Sequence

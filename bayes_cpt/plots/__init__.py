@@ -1,1 +1,1 @@
-"""Figures: one file a subject. Each function takes a result and returns a Matplotlib figure."""
+"""Figures, one file per subject. Each function takes a result and returns a Matplotlib figure."""

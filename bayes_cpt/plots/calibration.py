@@ -1,4 +1,4 @@
-"""Figure of a calibration by simulation."""
+"""Figure of simulation-based calibrations."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,14 +8,32 @@ from bayes_cpt.calibration.calibrate import Calibration
 from bayes_cpt.plots.style import BLUE, GREY, RED, grid, legend_entries, put_legend, put_title
 
 ACROSS = 4
-"""Models side by side."""
+"""Number of models per row of panels."""
 
 
 def plot_calibration(*results: Calibration) -> Figure:
-    """Draw how far each parameter's ranks are from uniform: a panel a model, a line a parameter of a domain.
+    """Draw the difference of each parameter's ranks from uniform: one panel per model, one line per parameter.
 
-    Lines are cumulative distributions of the ranks less the uniform one. They stay in the band, all lines of a model
-    together, with probability 99 % if all ranks are uniform; those that leave it are red and named.
+    Lines are cumulative distributions of the ranks minus the uniform one. If all ranks are uniform, all lines of a
+    model are within the band with probability 99 %. Lines that leave it are red and labelled.
+
+    Parameters
+    ----------
+    results
+        One calibration per model.
+
+    Returns
+    -------
+    Figure
+        One panel per model.
+
+    References
+    ----------
+    Säilynoja, Bürkner & Vehtari 2022, arXiv 2103.10522.
+
+    Examples
+    --------
+    >>> bc.plot_calibration(bc.calibrate(prepared))  # doctest: +SKIP
     """
     columns = min(len(results), ACROSS)
     figure, axes = grid(-(-len(results) // columns), columns, 2.6, 2.1, sharex=True)
@@ -26,7 +44,7 @@ def plot_calibration(*results: Calibration) -> Figure:
         panel.set_axis_off()
     figure.supxlabel("rank / draws")
     put_legend(figure, legend_entries(axes[0, 0]))
-    put_title(figure, "Cumulative distribution of ranks less the uniform one")
+    put_title(figure, "Cumulative distribution of ranks minus the uniform one")
     return figure
 
 

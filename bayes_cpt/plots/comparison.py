@@ -1,4 +1,4 @@
-"""Figure of models compared."""
+"""Figure of a comparison of models."""
 
 import arviz as az
 from matplotlib.figure import Figure
@@ -8,9 +8,24 @@ from bayes_cpt.plots.style import put_title
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
-    """Draw how far each model's log predictive density of left-out runs falls short of the best, with standard errors.
+    """Draw the log predictive density of left-out runs by model, relative to the best, with standard errors.
 
-    ArviZ's figure. Below each name stand its weight in an average and its weighted interval score (WIS).
+    The figure is that of ArviZ. Labels have the weight of the model in an average and its mean weighted interval score
+    (WIS).
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+
+    Returns
+    -------
+    Figure
+        One line per model, the best first.
+
+    Examples
+    --------
+    >>> bc.plot_comparison(bc.compare(curves, ["cpt-replay", "cpt-replay-exponential"]))  # doctest: +SKIP
     """
     table = comparison.table.set_index("model").sort_values("elpd", ascending=False)
     labels = {name: f"{name}\nweight {row['weight']:.2f}, WIS {row['wis']:.4f}" for name, row in table.iterrows()}

@@ -14,19 +14,37 @@ PHASES = {"pt": "Pre-training", "cpt": "Continual pre-training"}
 
 
 def plot_curves(curves: Curves) -> Figure:
-    """Draw losses by domain, one row each, and the learning rate (LR) below; PT and CPT in columns of their own.
+    r"""Draw measured losses, one row per domain, and the learning rate (LR) below; PT and CPT have separate columns.
 
-    CPT runs have the colour of their replay ratio and count steps from their start; PT runs are grey, and a branch
-    goes on from the step at which it leaves its parent.
+    CPT runs are coloured by their replay ratio, and their steps count from the transfer point. PT runs are grey; a
+    branch starts at the step at which it leaves its parent.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+
+    Returns
+    -------
+    Figure
+        Losses in nats per token.
 
     Raises
     ------
     DataError
         If there is no run.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.select(bc.read_curves(bc.shipped("data/microcpt")), "run == 'cpt_m_wsd000_wsd_r025'", ["pt"])
+    >>> figure = bc.plot_curves(curves)
+    >>> [axes.get_ylabel() for axes in figure.axes[::2]]
+    ['loss on pt\n(nats)', 'learning rate']
     """
     phases = [phase for phase in PHASES if (curves.runs["phase"] == phase).any()]
     if not phases:
-        raise DataError("There is no run to draw.")
+        raise DataError("There is no run to draw; give curves with at least one run.")
     domains = domain_order(curves.losses["domain"].unique())
     figure, axes = grid(len(domains) + 1, len(phases), 5.0, 2.0, sharex="col")
     entries: dict[str, Any] = {}

@@ -10,18 +10,34 @@ from bayes_cpt.decisions.limits import Limit, objective_text
 from bayes_cpt.plots.style import GREY, RED, colour_by, grid, legend_entries, put_legend, put_title
 
 MOST_NAMES = 40
-"""Candidates whose names an axis has room for."""
+"""Maximum number of candidates that are named on an axis."""
 MOST_GROUPS = 12
-"""Groups of candidates that a legend has room for."""
+"""Maximum number of groups of candidates that are named in a legend."""
 VARIED = {"peak": "peak LR {:g}", "end_step": "{:,} steps", "parent": "from {}"}
+"""Settings other than replay that candidates may differ in, and their labels."""
 
 
 def plot_decision(decision: Decision) -> Figure:
-    """Draw the objective of the candidates against replay, and below it what each limit looks at.
+    """Draw the objective of the candidates against replay, and below it the quantity of each limit.
 
-    Points are means, bars 90 % intervals, colours the other fields in which candidates differ. A candidate that breaks
-    a limit is hollow, the chosen one is ringed. A dash is the bound that a candidate needs: it meets the limit if the
-    dash is not above the limit's line. If replay does not vary, candidates stand side by side.
+    Points are means, and bars 90 % intervals. Colours show the other settings in which candidates differ. Candidates
+    that violate a limit are hollow; the chosen one has a ring. A dash is the smallest bound that a candidate would
+    meet: it meets the limit if the dash is not above the line of the limit. If replay does not vary, candidates are
+    drawn side by side.
+
+    Parameters
+    ----------
+    decision
+        The result of `bayes_cpt.decide`.
+
+    Returns
+    -------
+    Figure
+        One panel for the objective, one per limit; nats.
+
+    Examples
+    --------
+    >>> bc.plot_decision(bc.decide(draws, {"pt": 0.5, "cpt": 0.5}))  # doctest: +SKIP
     """
     table = decision.table
     by_replay = _varies(table["replay"])
@@ -36,10 +52,10 @@ def plot_decision(decision: Decision) -> Figure:
         _limit(panel, table, place, limit)
     _candidate_axis(axes[-1, 0], table, by_replay)
     put_legend(figure, {label: handle for panel in axes.flat for label, handle in legend_entries(panel).items()})
-    verdict = f"Chosen: {decision.chosen}" if decision.chosen else "No candidate meets the limits"
+    conclusion = f"Chosen: {decision.chosen}" if decision.chosen else "No candidate meets the limits"
     groups = _groups(table).nunique()
     unnamed = f"{groups} groups of candidates, too many to name: see the table" if groups > MOST_GROUPS else ""
-    put_title(figure, verdict, unnamed, decision.draws.attrs.get("warning", ""))
+    put_title(figure, conclusion, unnamed, decision.draws.attrs.get("warning", ""))
     return figure
 
 
@@ -48,14 +64,14 @@ def _varies(values: pd.Series) -> bool:
 
 
 def _groups(table: pd.DataFrame) -> pd.Series:
-    """What a candidate is beyond its replay: the other fields that vary, as one label."""
+    """Return, as one label per candidate, the settings other than replay that vary."""
     varied = [field for field in VARIED if _varies(table[field])]
     labels = [", ".join(VARIED[field].format(row[field]) for field in varied) for _, row in table.iterrows()]
     return pd.Series(labels, index=table.index)
 
 
 def _places(table: pd.DataFrame, by_replay: bool) -> pd.Series:
-    """Where candidates stand: at their replay, groups a little apart so that bars do not cover each other."""
+    """Return positions of candidates: their replay, with small offsets per group so that bars do not overlap."""
     if not by_replay:
         return pd.Series(np.arange(len(table)), index=table.index)
     gap = np.diff(np.sort(table["replay"].unique())).min()
@@ -75,27 +91,27 @@ def _candidates(axes: Axes, table: pd.DataFrame, place: pd.Series, name: str, by
             order = x.sort_values().index
             axes.plot(x[order], mean[order], color=colour, linewidth=0.8, alpha=0.6)
         axes.scatter(x, mean, s=28, zorder=3, edgecolors=[colour], facecolors=[colour], label=label)
-        broken = ~rows["feasible"]
-        axes.scatter(x[broken], mean[broken], s=28, zorder=4, edgecolors=[colour], facecolors="white")
+        infeasible = ~rows["feasible"]
+        axes.scatter(x[infeasible], mean[infeasible], s=28, zorder=4, edgecolors=[colour], facecolors="white")
     _marks(axes, table, place, f"{name}_mean")
 
 
 def _marks(axes: Axes, table: pd.DataFrame, place: pd.Series, name: str) -> None:
-    """Ring the chosen candidate, and say in the legend what points and bars are."""
+    """Draw a ring around the chosen candidate, and explain the markers in the legend."""
     axes.errorbar([], [], yerr=[], fmt="o", color=GREY, label="mean, 90 % interval")
     chosen = table["chosen"]
     if chosen.any():
         axes.scatter(place[chosen], table.loc[chosen, name], s=150, edgecolors=RED, facecolors="none", label="chosen")
     if not table["feasible"].all():
-        axes.scatter([], [], s=28, edgecolors=GREY, facecolors="white", label="breaks a limit")
+        axes.scatter([], [], s=28, edgecolors=GREY, facecolors="white", label="violates a limit")
 
 
 def _limit(axes: Axes, table: pd.DataFrame, place: pd.Series, limit: Limit) -> None:
     needs = table[f"needs {limit}"]
     axes.scatter(place, needs, marker="_", s=40, color="black", zorder=5, label="bound needed")
     axes.axhline(limit.bound, color=RED, linestyle="--", linewidth=1.2, label="limit")
-    what = "change of loss" if limit.quantity == "change" else "loss"
-    axes.set_ylabel(f"{what} on {limit.domain}\n(nats)")
+    quantity = "change of loss" if limit.quantity == "change" else "loss"
+    axes.set_ylabel(f"{quantity} on {limit.domain}\n(nats)")
     axes.set_title(str(limit), fontsize="small", color=RED)
 
 

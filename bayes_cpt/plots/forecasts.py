@@ -24,35 +24,46 @@ from bayes_cpt.plots.style import (
     wrapped,
 )
 from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.tables import listed
 
 PRIOR_DRAWS = 50
-"""Curves of one run in a figure of prior draws."""
+"""Number of curves per run in a figure of prior draws."""
 PRIOR_RANGE = (0.02, 0.95)
-"""Quantiles of the prior draws between which the axis of losses ends."""
+"""Quantiles of the prior draws that limit the axis of losses."""
 
 
 def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequence[str] | None = None) -> Figure:
-    """Draw bands and the median of forecast losses: a row a domain, a column a run, the learning rate (LR) below.
+    """Draw intervals and medians of forecast losses: one row per domain, one column per run, and the LR below.
 
     Parameters
     ----------
     forecast
-        ``loss`` (chain, draw, run, domain, step) and ``learning_rate`` (run, step), NaN beyond the end of a run.
+        See `bayes_cpt.forecast`: ``loss`` (chain, draw, run, domain, step) and ``learning_rate`` (run, step), NaN
+        after the end of a run.
     curves
-        Measured losses; those of a run of the same name are drawn as dots.
+        Measured losses, drawn as dots for runs of the same name.
     runs
-        Which runs, at most 8; the first 8 by default.
+        Runs to draw, at most 8; by default the first 8.
+
+    Returns
+    -------
+    Figure
+        Losses in nats per token, with 50 % and 90 % intervals.
 
     Raises
     ------
     DataError
-        If a run is not in the forecast, or more than 8 are named.
+        If a run is not in the forecast, or more than 8 are given.
+
+    Examples
+    --------
+    >>> bc.plot_forecast(bc.forecast(fit, plan), fit.curves, runs=["pt_m_wsd000_r025"])  # doctest: +SKIP
     """
     shown, note = _shown(forecast, runs)
     domains = forecast["domain"].to_numpy()
     figure, axes = grid(len(domains) + 1, len(shown), 2.6, 2.2, sharex="col", sharey="row")
     for run, column in zip(shown, axes.T, strict=True):
-        part = forecast.sel(run=run).dropna("step", subset=["learning_rate"])  # steps of other runs are empty here
+        part = forecast.sel(run=run).dropna("step", subset=["learning_rate"])  # without steps of other runs
         for domain, panel in zip(domains, column, strict=False):
             _bands(panel, part["loss"].sel(domain=domain))
             if curves is not None:
@@ -61,7 +72,7 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
         column[-1].plot(part["step"], part["learning_rate"], color=GREY, linewidth=1.2, marker=marker)
         column[0].set_title(_run_title(part, run), fontsize="small")
         learning_rate_axis(column[-1], "step")
-    # the axis is shared and its lower end is set, which stops it from growing with later runs
+    # the lower end of the shared axis is set, so it no longer scales by itself
     axes[-1, 0].set_ylim(0, 1.05 * float(forecast["learning_rate"].sel(run=shown).max()) or 1.0)
     for domain, panel in zip(domains, axes[:, 0], strict=False):
         panel.set_ylabel(f"loss on {domain} (nats)")
@@ -79,19 +90,19 @@ def _run_title(part: xr.Dataset, run: str) -> str:
 
 
 def _shown(forecast: xr.Dataset, runs: Sequence[str] | None) -> tuple[list[str], str]:
-    """Runs to draw, and what to say about those left out."""
+    """Return the runs to draw, and a note on those left out."""
     known = [str(run) for run in forecast["run"].to_numpy()]
     for run in runs or ():
         if run not in known:
-            raise DataError(f"The forecast has no run {run!r}{hint(run, known)}.")
+            raise DataError(f"The forecast has no run {run!r}{hint(run, known)}; its runs are {listed(known)}.")
     if runs is not None and not 0 < len(runs) <= MOST_RUNS:
-        raise DataError(f"A figure shows 1 to {MOST_RUNS} runs, not {len(runs)}: name fewer in runs.")
+        raise DataError(f"A figure shows 1 to {MOST_RUNS} runs, not {len(runs)}; give fewer runs.")
     note = f"First {MOST_RUNS} of {len(known)} runs" if runs is None and len(known) > MOST_RUNS else ""
     return list(known[:MOST_RUNS] if runs is None else runs), note
 
 
 def _bands(axes: Axes, loss: xr.DataArray) -> None:
-    """Intervals and median of draws (chain, draw, step); steps without a forecast, all NaN, are left out."""
+    """Draw intervals and median of draws (chain, draw, step); steps without a forecast are left out."""
     reached = loss.dropna("step", how="all")
     if not reached.sizes["step"]:  # an out-of-domain set in pre-training
         return
@@ -111,12 +122,21 @@ def _dots(axes: Axes, losses: pd.DataFrame, run: str, domain: str) -> None:
 
 
 def plot_prior_predictive(forecast: xr.Dataset) -> Figure:
-    """Draw about 50 draws of every run's loss as thin lines, one panel a domain, one colour a run.
+    """Draw about 50 draws of each run's loss as thin lines: one panel per domain, one colour per run.
 
     Parameters
     ----------
     forecast
-        ``loss`` (chain, draw, run, domain, step), such as draws from the prior.
+        ``loss`` (chain, draw, run, domain, step), as returned by `bayes_cpt.prior_predictive`.
+
+    Returns
+    -------
+    Figure
+        Losses in nats per token.
+
+    Examples
+    --------
+    >>> bc.plot_prior_predictive(bc.prior_predictive(curves, "cpt-replay"))  # doctest: +SKIP
     """
     loss = forecast["loss"].stack(sample=("chain", "draw"))  # noqa: PD013 - xarray
     thinned = loss.isel(sample=np.unique(np.linspace(0, loss.sizes["sample"] - 1, PRIOR_DRAWS, dtype=int)))
@@ -128,10 +148,10 @@ def plot_prior_predictive(forecast: xr.Dataset) -> Figure:
             lines = [np.column_stack([forecast["step"], draw]) for draw in draws]
             panel.add_collection(LineCollection(lines, color=colour, linewidth=0.5, alpha=0.5, label=run))
         panel.autoscale_view()
-        # a prior's first steps reach far beyond what is of interest
+        # the first steps of prior draws have losses far above those of interest
         panel.set_ylim(np.nanquantile(thinned.sel(domain=domain), PRIOR_RANGE))
         panel.set(title=domain, xlabel="step", ylabel=f"loss on {domain} (nats)")
     if len(colours) <= MOST_RUNS:
         put_legend(figure, legend_entries(axes[0, 0]))
-    put_title(figure, f"{thinned.sizes['sample']} draws a run", forecast.attrs.get("warning", ""))
+    put_title(figure, f"{thinned.sizes['sample']} draws per run", forecast.attrs.get("warning", ""))
     return figure

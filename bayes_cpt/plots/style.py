@@ -1,4 +1,4 @@
-"""What figures share: colours, panels, legends, titles, and writing a figure to a file."""
+"""Common parts of figures: colours, panels, legends, titles; and writing a figure to a file."""
 
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,28 +14,45 @@ from matplotlib.typing import ColorType
 from bayes_cpt._support.files import replacing
 
 MOST_RUNS = 8
-"""Columns that a figure of forecasts has room for."""
+"""Maximum number of runs in a figure, one per column."""
 FEW_STEPS = 3
-"""Curves of fewer steps need markers to be seen."""
+"""Number of steps below which curves are drawn with markers."""
 
 BLUE, GREY, RED = "tab:blue", "0.45", "tab:red"
 
 
 def write_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure, whole or not at all, in the format that the name ends in, and close it."""
+    """Write a figure to a file, and close it. The file is written completely or not at all.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    path
+        File to write; its ending gives the format, such as ``.png`` or ``.pdf``.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> bc.write_figure(bc.plot_curves(curves), "curves.png")  # doctest: +SKIP
+    """
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
     plt.close(figure)
 
 
 def grid(rows: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
-    """Panels of the given size in inches; axes always as an array (rows, columns)."""
+    """Return a figure of panels of a size in inches, and the axes as an array (rows, columns)."""
     size = (max(columns * width, 6.0), rows * height + 0.8)
     return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
 
 
 def put_legend(figure: Figure | SubFigure, entries: Mapping[str, Any]) -> None:
-    """Put a legend beside the panels; lines in it are thick enough to tell their colour."""
+    """Put a legend beside the panels, with lines thick enough to show their colour."""
     if not entries:
         return
     legend = figure.legend(
@@ -46,38 +63,36 @@ def put_legend(figure: Figure | SubFigure, entries: Mapping[str, Any]) -> None:
 
 
 def legend_entries(axes: Axes) -> dict[str, Any]:
-    """Return what a legend of these axes would show, by label."""
+    """Return the legend handles of axes, by label."""
     handles, labels = axes.get_legend_handles_labels()
     return dict(zip(labels, handles, strict=True))
 
 
 def colour_by(values: Sequence[Hashable]) -> dict[Hashable, ColorType]:
-    """One colour a value: in steps of one scale, from dark to light."""
+    """Return one colour per value: steps of one scale, from dark to light."""
     scale = plt.get_cmap("viridis")
     return {value: scale(place) for value, place in zip(values, np.linspace(0, 0.85, len(values)), strict=True)}
 
 
 def wrapped(run: str, width: int) -> str:
-    """Return a run's name in lines, broken after underscores."""
+    """Return a run's name, broken into lines after underscores."""
     return textwrap.fill(run.replace("_", "_ "), width).replace("_ ", "_")
 
 
 def put_title(figure: Figure, *notes: str) -> None:
-    """Put the notes that are not empty on top; a forecast's warning must not get lost."""
-    said = [note for note in notes if note]
-    if said:
-        figure.suptitle(
-            "\n".join(textwrap.fill(note, int(10 * figure.get_figwidth())) for note in said), fontsize="medium"
-        )
+    """Put all notes that are not empty, such as the warning of a forecast, on top of a figure."""
+    lines = [textwrap.fill(note, int(10 * figure.get_figwidth())) for note in notes if note]
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize="medium")
 
 
 def domain_order(domains: Sequence[str]) -> list[str]:
-    """``pt`` and ``cpt`` first, then the rest by name."""
+    """Return ``pt`` and ``cpt`` first, then the others by name."""
     return sorted(domains, key=lambda domain: (domain != "pt", domain != "cpt", domain))
 
 
 def learning_rate_axis(axes: Axes, steps: str) -> None:
-    """Label axes of learning rates over steps."""
+    """Label axes that show the learning rate over steps."""
     axes.set(xlabel=steps, ylabel="learning rate")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     axes.set_ylim(bottom=0)

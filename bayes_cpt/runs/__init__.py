@@ -1,1 +1,1 @@
-"""What was run and what may be run: learning-rate schedules, curve folders, lineages, plans."""
+"""Measured and planned runs: learning-rate schedules, curve folders, lineages, plans."""

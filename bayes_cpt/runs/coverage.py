@@ -1,4 +1,4 @@
-"""What the runs of a curve folder are, what a law cannot learn from them, and which plans go beyond them."""
+"""Summaries of measured runs: what they identify, and which planned runs are outside their range."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,10 +13,26 @@ from bayes_cpt.runs.tables import listed
 
 
 def curves_summary(curves: Curves) -> pd.DataFrame:
-    """One row a run: what it is, its schedule, and what was measured.
+    """Summarise runs, their schedules and their measurements.
 
-    ``loss_potential`` is final / peak LR of the pre-training (PT) that led to the run, missing where PT is unknown;
-    ``steps``, ``peak_lr`` and ``final_lr`` are the run's own.
+    Parameters
+    ----------
+    curves
+        The runs.
+
+    Returns
+    -------
+    DataFrame
+        One row per run: phase, parent, parent_step, replay, model_size; ``steps``, ``peak_lr`` and ``final_lr`` of the
+        run's own schedule; ``loss_potential``, the final LR / peak LR of its pre-training (PT), missing if PT is
+        unknown; ``domains`` and number of ``points`` measured.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> table = bc.curves_summary(bc.read_curves(bc.shipped("data/microcpt")))
+    >>> table.loc["cpt_m_wsd000_wsd_r025", ["replay", "steps", "loss_potential", "points"]].tolist()
+    [0.25, 3000.0, 0.0, 380.0]
     """
     measured = curves.losses.groupby("run")["domain"]
     schedules = {run: curves.learning_rate(run) for run in curves.runs.index}
@@ -31,7 +47,27 @@ def curves_summary(curves: Curves) -> pd.DataFrame:
 
 
 def lineage_tree(curves: Curves) -> str:
-    """Draw who goes on from whom, a run a line, indented under its parent."""
+    """Return the runs as a tree in text: one line per run, indented under its parent.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+
+    Returns
+    -------
+    str
+        Lines joined by newlines.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
+    >>> print(bc.lineage_tree(bc.select(curves, "run == 'cpt_m_wsd000_wsd_r025'")))
+    pt_m_const
+      pt_m_wsd000 (from step 6400)
+        cpt_m_wsd000_wsd_r025 (from step 1600)
+    """
     parents = curves.runs["parent"]
 
     def branch(run: str, depth: int) -> Iterator[str]:
@@ -45,7 +81,25 @@ def lineage_tree(curves: Curves) -> str:
 
 
 def not_identified(curves: Curves) -> list[str]:
-    """Sentences on what a law cannot learn from these curves, each with what to do about it; none if all is well."""
+    """Return sentences on what these curves do not identify, each with what to do about it.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+
+    Returns
+    -------
+    list of str
+        One sentence per gap; empty if there is none.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
+    >>> bc.not_identified(bc.select(curves, "model_size == 332448 and replay != 0.5"))[0][:58]
+    'Replay ratio never varies together with length, peak LR, l'
+    """
     table = curves_summary(curves)
     cpt = table[(table["phase"] == "cpt") & (table["points"] > 0)]
     return [
@@ -53,7 +107,7 @@ def not_identified(curves: Curves) -> list[str]:
         *(
             _of_replay(cpt)
             if len(cpt)
-            else ["No CPT run has losses: only the terms of PT can be learnt; add CPT runs."]
+            else ["No CPT run has losses: the data identify only the terms of PT; add CPT runs."]
         ),
         *_of_checkpoints(curves, cpt),
         *_of_range(cpt),
@@ -71,7 +125,7 @@ def _of_pre_training(curves: Curves, table: pd.DataFrame) -> Iterator[str]:
     pt = table[table["phase"] == "pt"]
     if not pt["points"].any():
         yield (
-            "No PT run has losses: the terms of PT rest on priors and CPT alone; add the PT curve, or fit the model "
+            "No PT run has losses: only priors and CPT runs inform the terms of PT; add the PT curve, or fit the model "
             "open-checkpoint."
         )
     for phase in ("pt", "cpt"):
@@ -88,7 +142,7 @@ def _of_replay(cpt: pd.DataFrame) -> Iterator[str]:
     if len(ratios) == 1:
         yield (
             f"All CPT runs have replay ratio {ratios[0]}: the effect of replay is not identified; add runs at two or "
-            "more other ratios, or forecast at this one only."
+            "more other ratios, or forecast only at this one."
         )
     if len(ratios) == 2:
         yield (
@@ -101,15 +155,15 @@ def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[str]:
     orphans = [run for run in cpt.index if not curves.lineage(run).pretraining_is_known]
     if orphans:
         yield (
-            f"{listed(orphans)}: no parent, so loss potential and the forward area of PT are unknown; name the PT run "
-            "they go on from, or fit the model open-checkpoint."
+            f"{listed(orphans)}: no parent, so the loss potential and the forward area of PT are unknown; give the PT "
+            "run they go on from, or fit the model open-checkpoint."
         )
     started = cpt.drop(index=orphans)
     checkpoints = started[["parent", "parent_step"]].drop_duplicates()
     unstarted = [run for run in cpt.index if run not in set(curves.losses.loc[curves.losses["step"] == 0, "run"])]
     if unstarted:
         yield (
-            f"{listed(unstarted)}: no loss at step 0, so the change since the checkpoint rests on the law; measure the "
+            f"{listed(unstarted)}: no loss at step 0, so the loss of the checkpoint rests on the law; measure the "
             "checkpoint on each domain."
         )
     potentials = started["loss_potential"].dropna().round(6).unique()
@@ -117,7 +171,7 @@ def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[str]:
         what = "one checkpoint" if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
         yield (
             f"The CPT runs go on from {what} of loss potential {potentials[0]:g}: its effect is not identified; add "
-            "CPT runs from a checkpoint of another loss potential, or forecast at this one only."
+            "CPT runs from a checkpoint of another loss potential, or forecast only at this one."
         )
 
 
@@ -126,33 +180,33 @@ def _of_range(cpt: pd.DataFrame) -> Iterator[str]:
         values = cpt[column].unique()
         if len(values) == 1:
             yield (
-                f"All CPT runs have one {label}, {values[0]:,g}: forecasts at others extrapolate; add a CPT run of "
-                "another, or forecast near this one."
+                f"All CPT runs have one {label}, {values[0]:,g}: forecasts at other values extrapolate; add a CPT run "
+                "with another value, or forecast near this one."
             )
 
 
 def _of_joint_range(cpt: pd.DataFrame) -> Iterator[str]:
-    def departs(column: str) -> pd.Series:
-        """Whether a run departs from the most common value; a missing one does not."""
+    def differs(column: str) -> pd.Series:
+        """Return whether a run differs from the most common value; a missing value does not."""
         return cpt[column].notna() & ~cpt[column].isin(cpt[column].mode()[:1])
 
     if cpt["replay"].nunique() < 2:
         return
     others = {"steps": "length", "peak_lr": "peak LR", "loss_potential": "loss potential"}
-    apart = [
+    separate = [
         label
         for column, label in others.items()
-        if departs(column).any() and not (departs("replay") & departs(column)).any()
+        if differs(column).any() and not (differs("replay") & differs(column)).any()
     ]
-    if apart:
+    if separate:
         yield (
-            f"Replay ratio never varies together with {listed(apart)}: what they do together rests on the law's form; "
-            "add a CPT run that differs in both."
+            f"Replay ratio never varies together with {listed(separate)}: the data do not identify their joint effect, "
+            "which rests on the form of the law; add a CPT run that differs in both."
         )
 
 
 class Range(NamedTuple):
-    """What a run asks of a law: forward area (LR x steps), length in steps, peak LR, replay, loss potential, size."""
+    """Settings of a run: forward area (sum of the LR), length in steps, peak LR, replay, loss potential, model size."""
 
     forward_area: float
     length: float
@@ -163,14 +217,19 @@ class Range(NamedTuple):
 
 
 def beyond_data(planned: Curves, known: Curves) -> dict[str, tuple[str, ...]]:
-    """Return, by planned run, in what it lies outside the range of the measured runs of its phase; mostly nothing.
+    """Return, by planned run, the settings that are outside the range of the measured runs of its phase.
 
     Parameters
     ----------
     planned
-        Runs; parents may be among ``known``.
+        Planned runs; parents may be among ``known``.
     known
-        Runs that were measured.
+        The data.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Names of settings (``Range``); empty for a run within the range.
     """
     everyone = family(planned, known)
     measured: dict[str, list[Range]] = {"pt": [], "cpt": []}
@@ -198,10 +257,10 @@ def _range(curves: Curves, run: str) -> Range:
     )
 
 
-def _outside(asked: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:
+def _outside(settings: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:
     slack = 1e-6
-    below, above = asked < lower * (1 - slack) - slack**2, asked > upper * (1 + slack) + slack**2
-    # a short run is a part of a longer one: only more training than was seen is new
+    below, above = settings < lower * (1 - slack) - slack**2, settings > upper * (1 + slack) + slack**2
+    # the first part of a longer run is a shorter run, so only a longer one is new
     below[: Range._fields.index("length") + 1] = False
     return tuple(name.replace("_", " ") for name, out in zip(Range._fields, below | above, strict=True) if out)
 
@@ -210,8 +269,8 @@ def _of_sizes(table: pd.DataFrame) -> Iterator[str]:
     sizes = table["model_size"].dropna().value_counts()
     if len(sizes) > 1:
         yield (
-            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): fit them by -m cpt-size, or "
-            f'choose one, such as --where "model_size == {sizes.index[0]}".'
+            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): fit them with -m cpt-size, or "
+            f'choose one, for example --where "model_size == {sizes.index[0]}".'
         )
 
 
@@ -221,6 +280,6 @@ def _of_domains(losses: pd.DataFrame) -> Iterator[str]:
         lacking = sorted(set(losses["run"]) - runs)
         if lacking:
             yield (
-                f"Domain {domain!r} is measured in {len(runs)} runs and not in {listed(lacking)}: it is learnt from "
-                "fewer runs than the rest; measure it there too, or leave it out with --domains."
+                f"Domain {domain!r} is measured in {len(runs)} runs and not in {listed(lacking)}: fewer runs inform it "
+                "than the other domains; measure it there too, or leave it out with --domains."
             )

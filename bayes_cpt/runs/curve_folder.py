@@ -1,4 +1,4 @@
-"""The curve folder: three CSV files read into `Curves`, checked, and written back."""
+"""Read, check and write a curve folder: three CSV files."""
 
 import csv
 import hashlib
@@ -18,6 +18,11 @@ from bayes_cpt.runs.tables import COLUMNS, KEYS, Cells, cells_of_frame, frames_o
 def read_curves(path: str | Path) -> Curves:
     """Read and check a curve folder.
 
+    Parameters
+    ----------
+    path
+        Folder with ``runs.csv``, ``lr.csv`` and ``losses.csv``.
+
     Returns
     -------
     Curves
@@ -26,25 +31,56 @@ def read_curves(path: str | Path) -> Curves:
     Raises
     ------
     CurvesError
-        With every fault of the folder: file, row (the header is row 1), column, value, what would be right.
+        With all faults of the folder: file, row (the header is row 1), column, value, and what would be right.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
+    >>> len(curves.runs)
+    17
+    >>> sorted(curves.losses["domain"].unique())
+    ['cpt', 'de', 'doc', 'eng', 'pt']
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise CurvesError(str(folder), ["no such folder; give one that has " + ", ".join(f"{k}.csv" for k in COLUMNS)])
+        raise CurvesError(str(folder), ["no such folder; give a folder with " + ", ".join(f"{k}.csv" for k in COLUMNS)])
     return curves_from_cells(str(folder), {kind: read_cells(folder / f"{kind}.csv", kind) for kind in COLUMNS})
 
 
 def curves_from_frames(
     runs: pd.DataFrame, lr: pd.DataFrame, losses: pd.DataFrame | None = None, known: Curves | None = None
 ) -> Curves:
-    """Check DataFrames with the columns of a curve folder (``runs`` may be indexed by run).
+    """Check DataFrames with the columns of a curve folder.
 
-    Without ``losses`` they are a plan, whose parents may also be runs of ``known``.
+    Parameters
+    ----------
+    runs
+        Columns of ``runs.csv``; may be indexed by run.
+    lr
+        Columns of ``lr.csv``.
+    losses
+        Columns of ``losses.csv``; None for a plan.
+    known
+        Further runs that may be parents.
+
+    Returns
+    -------
+    Curves
+        Rows in the order of the frames.
 
     Raises
     ------
     CurvesError
-        With every fault; rows are counted from 0.
+        With all faults; rows are counted from 0.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc, pandas as pd
+    >>> runs = pd.DataFrame({"run": ["pt"], "phase": ["pt"], "parent": [None], "parent_step": [None], "replay": [None]})
+    >>> lr = pd.DataFrame({"run": "pt", "step": [1, 3], "lr": [1e-3, 0.0]})
+    >>> bc.curves_from_frames(runs, lr).learning_rate("pt")
+    array([0.001 , 0.0005, 0.    ])
     """
     frames = {"runs": runs, "lr": lr} | ({} if losses is None else {"losses": losses})
     return curves_from_cells("DataFrames", {kind: cells_of_frame(frame, kind) for kind, frame in frames.items()}, known)
@@ -53,12 +89,12 @@ def curves_from_frames(
 def curves_from_cells(
     source: str, found: Mapping[str, tuple[Cells | None, list[str]]], known: Curves | None = None
 ) -> Curves:
-    """Check cells as `bayes_cpt.runs.tables` reads them; without losses they are a plan, as in `curves_from_frames`.
+    """Check cells read by `bayes_cpt.runs.tables`; without losses they are a plan, as in `curves_from_frames`.
 
     Raises
     ------
     CurvesError
-        With every fault, under the name of the ``source``.
+        With all faults, under the name of the ``source``.
     """
     frames, faults = frames_of(found, None if known is None else pedigree(known.runs, known.lr))
     if faults:
@@ -77,7 +113,29 @@ def _tables(curves: Curves) -> dict[str, pd.DataFrame]:
 
 
 def write_curves(curves: Curves, path: str | Path) -> None:
-    """Write a curve folder; reading it gives the same values. Files appear whole or not at all."""
+    """Write a curve folder; reading it gives the same values. Each file is written completely or not at all.
+
+    Parameters
+    ----------
+    curves
+        Runs to write.
+    path
+        The folder; made if it does not exist.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc, tempfile
+    >>> curves = bc.select(bc.read_curves(bc.shipped("data/microcpt")), "model_size == 332448")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     bc.write_curves(curves, folder)
+    ...     len(bc.read_curves(folder).runs)
+    14
+    """
     with ExitStack() as written:
         for kind, table in _tables(curves).items():
             temporary = written.enter_context(replacing(Path(path) / f"{kind}.csv"))
@@ -85,13 +143,13 @@ def write_curves(curves: Curves, path: str | Path) -> None:
 
 
 def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
-    """Quote all text if a carriage return is in it: Python's csv would leave that bare, and so break the row."""
+    """Return how to quote: all text if a carriage return is in it, which Python's csv would otherwise not quote."""
     text = table.select_dtypes(["str", "object"]).astype("str")
     return csv.QUOTE_NONNUMERIC if any(text[name].str.contains("\r").any() for name in text) else csv.QUOTE_MINIMAL
 
 
 def digest(curves: Curves) -> str:
-    """SHA-256 of the columns of the contract, the same for any order of rows and any way to write the numbers."""
+    """Return the SHA-256 of the documented columns, whatever the order of rows and the format of numbers."""
     total = hashlib.sha256()
     for kind, table in _tables(curves).items():
         ordered = table[list(COLUMNS[kind])].sort_values(KEYS[kind])

@@ -1,4 +1,4 @@
-"""Loss curves: runs, their learning rates and their losses; which of them to keep, and what each run goes on from."""
+"""Loss curves: runs with their learning rates and losses, subsets of them, and lineages."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from bayes_cpt.runs.tables import listed
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Runs with their schedules and losses; read by `bayes_cpt.runs.curve_folder`, which checks them.
+    """Runs with their schedules and losses; made and checked by `bayes_cpt.read_curves`.
 
     Parameters
     ----------
@@ -25,7 +25,16 @@ class Curves:
     lr
         Columns run, step (from 1), lr: linear between the steps listed.
     losses
-        Columns run, step (0 is the checkpoint), domain, loss. No rows in a plan.
+        Columns run, step (0 is the checkpoint), domain, loss (nats per token). No rows in a plan.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
+    >>> curves.lineage("cpt_m_wsd000_wsd_r025").ancestors
+    ('pt_m_const', 'pt_m_wsd000')
+    >>> curves.learning_rate("cpt_m_wsd000_wsd_r025").shape
+    (3000,)
     """
 
     runs: pd.DataFrame
@@ -34,7 +43,7 @@ class Curves:
 
     @cached_property
     def records(self) -> dict[str, RunRecord]:
-        """What ``runs`` says of each run: looked up once, since plans may have thousands of runs."""
+        """Row of ``runs`` by run; cached, since plans may have thousands of runs."""
         columns = (self.runs[name].to_numpy(object) for name in RunRecord._fields)
         return {
             str(run): RunRecord(
@@ -53,11 +62,13 @@ class Curves:
         names, firsts = np.unique(ordered["run"].to_numpy(object).astype(str), return_index=True)
         cuts = (*firsts[1:], len(ordered))
         step, rate = ordered["step"].to_numpy(np.int64), ordered["lr"].to_numpy(np.float64)
-        return {str(name): (step[a:b], rate[a:b]) for name, a, b in zip(names, firsts, cuts, strict=True)}
+        return {
+            str(name): (step[first:cut], rate[first:cut]) for name, first, cut in zip(names, firsts, cuts, strict=True)
+        }
 
     @cached_property
     def rates(self) -> dict[str, FloatArray]:
-        """LR of every step of each run, from step 1, (steps,): runs of equal schedules share one array."""
+        """LR of every step of each run, (steps,), from step 1; runs with equal schedules share one array."""
         found: dict[tuple[bytes, bytes], FloatArray] = {}
         by_run = {}
         for run, (step, rate) in self.listed_rates.items():
@@ -68,7 +79,7 @@ class Curves:
         return by_run
 
     def learning_rate(self, run: str) -> FloatArray:
-        """LR of every step of a run from 1 to its end, linear between the steps listed; (steps,)."""
+        """Return the LR of every step of a run, (steps,), from step 1: linear between the steps listed."""
         return self.rates[self._known(run)]
 
     def end_step(self, run: str) -> int:
@@ -76,7 +87,7 @@ class Curves:
         return self.learning_rate(run).size
 
     def lineage(self, run: str) -> Lineage:
-        """Return what a run goes on from; it is worked out once.
+        """Return a run with its ancestors; cached.
 
         Raises
         ------
@@ -105,30 +116,30 @@ class Curves:
             raise DataError(f"There is no run {run!r}{hint(run, names)}; the runs are {listed(names)}.")
         return run
 
-    # Subsets: the three tables always go together ---------------------------------------------------------------------
+    # Subsets of the runs, always of all three tables ------------------------------------------------------------------
 
     def only(self, names: Collection[str]) -> "Curves":
-        """Return some of the runs, in the order of these curves; parents may be left behind."""
+        """Return some of the runs, in the order of these curves; their parents may be missing."""
         return Curves(
             self.runs[self.runs.index.isin(names)],
             *(table[table["run"].isin(names)].reset_index(drop=True) for table in (self.lr, self.losses)),
         )
 
     def without(self, names: Collection[str]) -> "Curves":
-        """Return the other runs. Children of those left out stay: sound once runs of their names are put back."""
+        """Return all other runs; children of those left out stay, so their lineages are incomplete."""
         return self.only(self.runs.index.difference(pd.Index(list(names)), sort=False))
 
     def joined(self, other: "Curves") -> "Curves":
-        """Return both sets of runs together; parents of the one may be in the other.
+        """Return the runs of both; the parent of a run may be in either.
 
         Raises
         ------
         DataError
-            If a run is in both, or a parent in neither.
+            If a run is in both, or a parent is in neither.
         """
         twice = [name for name in other.runs.index if name in self.runs.index]
         if twice:
-            raise DataError(f"Runs of both sets have the names {listed(twice)}; give the new ones others.")
+            raise DataError(f"There are already runs named {listed(twice)}; give the new runs other names.")
         both = Curves(
             pd.concat([self.runs, other.runs]),
             pd.concat([self.lr, other.lr], ignore_index=True),
@@ -148,14 +159,14 @@ def _number(value: float) -> float:
 
 
 def select(curves: Curves, where: str | None = None, domains: Sequence[str] | None = None) -> Curves:
-    """Keep the runs that a pandas query over ``runs`` names, their ancestors, and some of the domains.
+    """Keep the runs that match a pandas query over ``runs``, their ancestors, and some of the domains.
 
     Parameters
     ----------
     curves
-        What to choose from.
+        All runs.
     where
-        The query, such as ``"model_size == 332448"``; None keeps all runs.
+        The query, for example ``"model_size == 332448"``; None keeps all runs.
     domains
         Domains to keep; None keeps all.
 
@@ -167,7 +178,7 @@ def select(curves: Curves, where: str | None = None, domains: Sequence[str] | No
     Raises
     ------
     DataError
-        If the query fails or keeps no run, a domain is unknown, or no loss is left.
+        If the query fails or matches no run, a domain is unknown, or no loss is left.
 
     Examples
     --------
@@ -187,7 +198,7 @@ def select(curves: Curves, where: str | None = None, domains: Sequence[str] | No
     chosen = curves.only(names)
     losses = chosen.losses[chosen.losses["domain"].isin(wanted)]
     if losses.empty and not curves.losses.empty:
-        raise DataError(f"No losses are left for the runs {listed(sorted(names))} and the domains {', '.join(wanted)}.")
+        raise DataError(f"No losses are left of the runs {listed(sorted(names))} on the domains {', '.join(wanted)}.")
     return chosen.with_losses(losses)
 
 
@@ -198,14 +209,15 @@ def _queried(runs: pd.DataFrame, where: str) -> list[str]:
     except Exception as error:  # a query may raise nearly anything
         raise DataError(f"The query {where!r} fails ({error}); the columns are {columns}.") from error
     if not kept:
-        raise DataError(f"The query {where!r} keeps no run of {len(runs)}; the columns are {columns}.")
+        raise DataError(f"The query {where!r} matches none of the {len(runs)} runs; the columns are {columns}.")
     return kept
 
 
 def measured_losses(curves: Curves) -> Mapping[tuple[str | None, int, str], float]:
-    """Return measured losses by (run, step, domain); at step 0 under the run and step that the checkpoint is of.
+    """Return measured losses by (run, step, domain).
 
-    Where a checkpoint was measured both as its run's own step and as step 0 of others, the first counts.
+    A loss at step 0 is that of the checkpoint, so it is listed under the run and step of the checkpoint. If that run
+    was measured at this step too, its own loss is used.
     """
     losses = curves.losses.sort_values("step", ascending=False, kind="stable")
     rows = zip(losses["run"], losses["step"], losses["domain"], losses["loss"], strict=True)
@@ -218,5 +230,5 @@ def measured_losses(curves: Curves) -> Mapping[tuple[str | None, int, str], floa
 
 
 def measured_steps(curves: Curves) -> dict[str, list[int]]:
-    """Return the steps at which each run was measured."""
+    """Return the measured steps of each run."""
     return {str(run): rows["step"].unique().tolist() for run, rows in curves.losses.groupby("run")}

@@ -1,4 +1,4 @@
-"""What is left out of a fit, to be forecast and scored."""
+"""Measurements left out of a fit, to be forecast and scored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,35 +11,36 @@ from bayes_cpt._support.typing import IntArray
 from bayes_cpt.runs.curves import Curves
 
 AFTER_ALL = np.iinfo(np.int64).max
+"""A step after all steps."""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """What is left out together.
+    """Measurements that are left out together: a fold of a backtest.
 
     Parameters
     ----------
     name
-        Of the fold.
+        Name of the fold.
     first_step
-        By run, the first step that is left out; 0 leaves the whole run out, as if it had not been run.
+        By run, the first step that is left out; 0 leaves out the whole run, as if it did not exist.
     """
 
     name: str = "nothing"
     first_step: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
 
     def first_steps(self, runs: Sequence[str]) -> IntArray:
-        """Return the first step left out of each of the runs, (runs,); beyond all steps where none is."""
+        """Return the first step left out of each run, (runs,); ``AFTER_ALL`` if none is."""
         return np.array([self.first_step.get(run, AFTER_ALL) for run in runs], dtype=np.int64)
 
     def fitted(self, curves: Curves) -> Curves:
-        """Return what is left to fit: whole runs are gone, of others the losses from their first step on."""
+        """Return the curves to fit: without whole runs left out, and without losses from a first step left out on."""
         whole = [run for run, step in self.first_step.items() if step == 0]
         left = curves.without(whole)
         return left.with_losses(left.losses[left.losses["step"] < self._first(left.losses)])
 
     def unseen(self, curves: Curves) -> Curves:
-        """Return the measured runs that are left out, with the losses to forecast: the checkpoint's is known."""
+        """Return the runs left out, with the losses to forecast; those of step 0 belong to the checkpoint."""
         left_out = curves.only(list(self.first_step))
         losses = left_out.losses[left_out.losses["step"] >= self._first(left_out.losses).clip(lower=1)]
         return left_out.only(left_out.losses["run"].unique()).with_losses(losses)
@@ -49,4 +50,4 @@ class Holdout:
 
 
 NOTHING = Holdout()
-"""Left out where all curves are fitted."""
+"""Leaves nothing out: all curves are fitted."""

@@ -1,6 +1,6 @@
-"""Plans: runs that have not been run, given one by one in a folder, or as a grid in a TOML file or in Python.
+"""Plans: runs that have not been run, listed in a folder, or given as a grid in a TOML file or in Python.
 
-A plan stands for itself until `resolve` holds it against data, which know its parents and where they end.
+A plan is checked by `resolve` against the data, which have the parents of its runs.
 """
 
 import tomllib
@@ -24,21 +24,28 @@ from bayes_cpt.runs.schedules import Floats, Ints, Names, Schedule
 from bayes_cpt.runs.tables import Cells, cells_of_frame, listed, read_cells
 
 LEARNING_RATE_TOLERANCE = 1e-6
-"""LRs that differ by less than this share of the peak are one: it bounds what listing few steps may change."""
+"""LRs that differ by less than this share of the peak count as equal: the error allowed when few steps are listed."""
 
 _FIELDS = ("parent", "parent_step", "replay", "phase", "schedule")
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The tables of a plan as they were given, not yet checked: made by `plan` or `read_plan`, used by `resolve`.
+    """The tables of a plan, not yet checked: made by `plan` or `read_plan`, used by `resolve`.
 
     Parameters
     ----------
     source
-        Where they come from, for messages.
+        Where the tables come from, for messages.
     runs, lr
-        Cells of ``runs.csv`` and ``lr.csv``. An empty ``parent_step`` of a run with a parent is the parent's last step.
+        Cells of ``runs.csv`` and ``lr.csv``. An empty ``parent_step`` means the last step of the parent.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> planned = bc.plan(parent="pt_m_wsd000", replay=0.25, schedule=bc.wsd(peak=1e-3, steps=3000, warmup=100))
+    >>> planned.runs.cells["run"].tolist()
+    ['pt_m_wsd000_r025']
     """
 
     source: str
@@ -57,31 +64,40 @@ def plan(
     parent_step: Ints | None = None,
     phase: Literal["pt", "cpt"] = "cpt",
 ) -> Plan:
-    """Span a grid of runs: any argument but ``phase``, and any field of a schedule, may be a list.
+    """Plan a grid of runs. Any argument except ``phase``, and any field of a schedule, may be a list.
 
     Parameters
     ----------
     parent
         Run to go on from; "" for none, which in CPT is an open checkpoint.
     replay
-        Share of D_pt in the CPT data; None in pre-training (PT).
+        Share of D_pt in the CPT data, 0 to 1; None in pre-training (PT).
     schedule
-        LR of the run.
+        LR of the run; see `bayes_cpt.wsd`.
     parent_step
-        Step of the parent to go on from; None for its last.
+        Step of the parent to go on from; None for its last step.
     phase
         ``cpt`` or ``pt``.
 
     Returns
     -------
     Plan
-        The last field of the schedule varies fastest. Members are named by parent and replay ratio in per cent, and
-        by what varies: ``pt_m_wsd000_r025_peak0.002_steps3000``.
+        The last field of the schedule varies fastest. The name of a run has its parent, its replay ratio in per cent,
+        and the fields that vary: ``pt_m_wsd000_r025_peak0.002_steps3000``.
 
     Raises
     ------
     CurvesError
-        With every fault of the arguments, or if two members would have one name.
+        With all faults of the arguments, or if two runs would have the same name.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> schedule = bc.wsd(peak=[1e-3, 2e-3], steps=3000, warmup=100)
+    >>> planned = bc.plan(parent="pt_m_wsd000", replay=[0, 0.5], schedule=schedule)
+    >>> planned.runs.cells["run"].tolist()  # doctest: +NORMALIZE_WHITESPACE
+    ['pt_m_wsd000_r000_peak0.001', 'pt_m_wsd000_r000_peak0.002',
+     'pt_m_wsd000_r050_peak0.001', 'pt_m_wsd000_r050_peak0.002']
     """
     return _grid(
         "plan", parent=parent, parent_step=parent_step, replay=replay, phase=phase, schedule=_several(schedule)
@@ -89,15 +105,30 @@ def plan(
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Read a plan: a folder with ``runs.csv`` and ``lr.csv``, or a TOML file with the arguments of `plan`.
+    """Read a plan from a folder or a TOML file.
 
-    In TOML ``[schedule]`` has ``kind`` (a name in ``bayes_cpt.runs.schedules.SCHEDULES``, or the path of a CSV file of
-    step, lr, relative to the TOML file) and the arguments of that kind. A folder's further files are not read.
+    Parameters
+    ----------
+    path
+        A folder with ``runs.csv`` and ``lr.csv`` (other files are ignored), or a TOML file with the arguments of
+        `plan`. In TOML, ``[schedule]`` has ``kind`` (a key of ``bayes_cpt.runs.schedules.SCHEDULES``, or the path of a
+        CSV file of step, lr, relative to the TOML file) and the arguments of that kind.
+
+    Returns
+    -------
+    Plan
+        Not yet checked against data; see `resolve`.
 
     Raises
     ------
     CurvesError
-        If the path is neither, or the files cannot be read; what they say is checked by `resolve`.
+        If the path is neither, or the files cannot be read.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> len(bc.read_plan(bc.shipped("data/microcpt")).runs.cells)
+    17
     """
     path = Path(path)
     if path.is_dir():
@@ -115,7 +146,7 @@ def _of_tables(source: str, found: Mapping[str, tuple[Cells | None, list[str]]])
 
 
 def _arguments(path: Path) -> dict[str, Any]:
-    """Arguments of a grid from a TOML file."""
+    """Return the arguments of a grid from a TOML file."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -128,16 +159,18 @@ def _arguments(path: Path) -> dict[str, Any]:
     faults += [f"{key} is missing" for key in ("parent", "schedule") if key not in document]
     table = document.get("schedule", {})
     if "schedule" in document and (not isinstance(table, dict) or "kind" not in table):
-        faults.append(f"[schedule] must be a table with a kind: {', '.join(schedules.SCHEDULES)}, or a path to a CSV")
+        faults.append(
+            f"[schedule] must be a table with a kind: {', '.join(schedules.SCHEDULES)}, or the path of a CSV file"
+        )
     if faults:
         raise CurvesError(str(path), faults)
     return document | {"schedule": list(_schedules(path, **table))}
 
 
 def _schedules(path: Path, /, kind: Any, **fields: Any) -> Iterator[Schedule]:
-    for one in _several(kind):
+    for each in _several(kind):
         try:
-            yield schedules.schedule(str(path.parent / one) if str(one).endswith(".csv") else one, **fields)
+            yield schedules.schedule(str(path.parent / each) if str(each).endswith(".csv") else each, **fields)
         except ScheduleError as error:
             raise CurvesError(str(path), [f"[schedule] {error}"]) from error
 
@@ -146,7 +179,7 @@ def _schedules(path: Path, /, kind: Any, **fields: Any) -> Iterator[Schedule]:
 
 
 class _Named(NamedTuple):
-    """A schedule of a grid: what its member's name ends with, and few steps that it is linear between."""
+    """A schedule of a grid: the suffix of the run's name, and the few steps between which the LR is linear."""
 
     suffix: str
     step: NDArray[np.int64]
@@ -165,7 +198,7 @@ def _grid(
     names = [_name(phase, *member, steps_vary=steps_vary) for member in members]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise CurvesError(source, [f"members of the grid need values that differ; several are named {listed(twice)}"])
+        raise CurvesError(source, [f"runs of the grid must differ in their values; several are named {listed(twice)}"])
     runs = pd.DataFrame([member[:3] for member in members], columns=list(fields)).assign(run=names, phase=phase)
     lr = pd.DataFrame(
         {
@@ -185,21 +218,21 @@ def _several(value: Any) -> list[Any]:
 def _faults(
     parent: list[Any], parent_step: list[Any], replay: list[Any], schedule: list[Any], phase: Any
 ) -> Iterator[str]:
-    """Tell what would keep a grid from being spanned and named."""
+    """Yield the faults of the arguments of a grid."""
     if phase not in ("pt", "cpt"):
         yield f"phase must be 'pt' or 'cpt', not {phase!r}"
     ratio = "a share from 0 to 1" if phase != "pt" else "left out for a pt run"
     rules = (
-        ("parent", parent, "the name of a run, or '' for none", lambda x: isinstance(x, str)),
-        ("parent_step", parent_step, "an integer of at least 0", lambda x: x is None or _is_count(x)),
-        ("replay", replay, ratio, (lambda x: x is None) if phase == "pt" else _is_share),
-        ("schedule", schedule, "made by bayes_cpt.runs.schedules", lambda x: isinstance(x, Schedule)),
+        ("parent", parent, "the name of a run, or '' for none", lambda value: isinstance(value, str)),
+        ("parent_step", parent_step, "an integer of at least 0", lambda value: value is None or _is_count(value)),
+        ("replay", replay, ratio, (lambda value: value is None) if phase == "pt" else _is_share),
+        ("schedule", schedule, "a schedule, such as bayes_cpt.wsd makes", lambda value: isinstance(value, Schedule)),
     )
-    for name, values, right, holds in rules:
+    for name, values, right, is_allowed in rules:
         if not values:
             yield f"{name} is an empty list: a grid needs at least one value"
         for value in values:
-            if not holds(value):
+            if not is_allowed(value):
                 yield f"{name} must be {right}, not {value!r}"
 
 
@@ -233,7 +266,7 @@ def _text(value: Any) -> str:
 
 
 def _corners(rates: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices between which the LR is linear (Ramer-Douglas-Peucker: split where the chord is farthest off)."""
+    """Return indices between which the LR is linear (Ramer-Douglas-Peucker: split where the chord is farthest off)."""
     allowed = LEARNING_RATE_TOLERANCE * rates.max()
     corners, open_spans = {0, rates.size - 1}, [(0, rates.size - 1)]
     while open_spans:
@@ -251,20 +284,35 @@ def _corners(rates: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def resolve(plan: Plan, known: Curves) -> Curves:
-    """Check a plan against the data it goes on from.
+    """Check a plan against the data that have the parents of its runs.
 
-    A planned run with the name of a run in the data is that run going on: it must have the same parent, parent step
-    and replay ratio, and its schedule, from step 1 to the new end, must repeat the LR recorded so far.
+    A planned run with the name of a run in the data is a continuation of that run. It must have the same parent, parent
+    step and replay ratio, and its schedule, from step 1 to the new end, must repeat the recorded LR.
+
+    Parameters
+    ----------
+    plan
+        The planned runs.
+    known
+        The data.
 
     Returns
     -------
     Curves
-        The planned runs alone, without losses (`family` adds their ancestors).
+        The planned runs, without losses.
 
     Raises
     ------
     CurvesError
-        With every fault: of an unknown parent, else of the tables, else of runs that go on differently.
+        With all faults: unknown parents; if there are none, faults of the tables; else differences from the data.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.read_curves(bc.shipped("data/microcpt"))
+    >>> planned = bc.plan(parent="pt_m_wsd000", replay=0.25, schedule=bc.wsd(peak=1e-3, steps=3000))
+    >>> bc.resolve(planned, curves).runs[["parent_step", "replay"]].loc["pt_m_wsd000_r025"].tolist()
+    [1600.0, 0.25]
     """
     names = plan.runs.cells["run"]
     if faults := list(_unknown_parents(plan.runs, {*names, *known.runs.index})):
@@ -272,27 +320,27 @@ def resolve(plan: Plan, known: Curves) -> Curves:
     runs = plan.runs._replace(cells=_with_parent_steps(plan, known))
     planned = curves_from_cells(plan.source, {"runs": (runs, []), "lr": (plan.lr, [])}, known.without(names))
     going_on = planned.runs.index.intersection(known.runs.index)
-    if faults := [fault for run in going_on for fault in _breaks(planned, known, run)]:
+    if faults := [fault for run in going_on for fault in _differences(planned, known, run)]:
         raise CurvesError(plan.source, faults)
     return replace(planned, runs=_with_inherited(planned, known))
 
 
 def _with_inherited(planned: Curves, known: Curves) -> pd.DataFrame:
-    """Give planned runs that do not say so the model size and batch of what they go on from."""
+    """Fill in missing model sizes and batches of planned runs from the data or from their ancestors."""
     everyone = family(planned, known)
     filled = planned.runs.copy()
     for column in ("model_size", "batch_tokens"):
-        given = {run: getattr(link, column) for run, link in everyone.records.items()}
-        recorded = {run: getattr(link, column) for run, link in known.records.items()}
+        given = {run: getattr(record, column) for run, record in everyone.records.items()}
+        recorded = {run: getattr(record, column) for run, record in known.records.items()}
         filled[column] = [
-            next((value for value in _told(everyone, given, recorded, str(run)) if pd.notna(value)), np.nan)
+            next((value for value in _stated(everyone, given, recorded, str(run)) if pd.notna(value)), np.nan)
             for run in filled.index
         ]
     return filled
 
 
-def _told(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str, float], run: str) -> Iterator[float]:
-    """What a run says, what was recorded of it, and what its ancestors say, the nearest first."""
+def _stated(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str, float], run: str) -> Iterator[float]:
+    """Yield the value of a run in the plan, its value in the data, and those of its ancestors, nearest first."""
     yield given[run]
     yield recorded.get(run, np.nan)
     yield from (given[name] for name in reversed(everyone.lineage(run).ancestors))
@@ -300,7 +348,7 @@ def _told(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str, f
 
 @lru_cache(maxsize=4)  # one forecast asks for it several times
 def family(planned: Curves, known: Curves) -> Curves:
-    """Put resolved runs together with the data, for lineages: of a run that goes on, the plan's schedule counts."""
+    """Join resolved runs and the data; of a run in both, the plan's schedule is used."""
     return known.without(planned.runs.index).joined(planned)
 
 
@@ -308,13 +356,13 @@ def _unknown_parents(runs: Cells, names: set[str]) -> Iterator[str]:
     parents = runs.cells["parent"]
     for parent in parents[(parents != "") & ~parents.isin(names)].unique():
         known = sorted(filter(None, names - set(runs.cells["run"])))
-        # runs of a grid are named after their parent: its own children are not what was meant
-        meant = names - set(runs.cells["run"][parents == parent])
-        yield f"{runs.name}: no run is named {parent!r}{hint(parent, meant)}; parents may be {listed(known)}"
+        # runs of a grid are named after their parent, so its children are not a useful hint
+        likely = names - set(runs.cells["run"][parents == parent])
+        yield f"{runs.name}: no run is named {parent!r}{hint(parent, likely)}; parents may be {listed(known)}"
 
 
 def _with_parent_steps(plan: Plan, known: Curves) -> pd.DataFrame:
-    """Fill in the last step of each parent where none is given."""
+    """Return the cells of ``runs``, with the last step of the parent where ``parent_step`` is empty."""
     cells, lr = plan.runs.cells, plan.lr.cells
     ends = known.lr.groupby("run")["step"].max().to_dict()
     ends |= pd.to_numeric(lr["step"], errors="coerce").groupby(lr["run"]).max().to_dict()
@@ -322,9 +370,9 @@ def _with_parent_steps(plan: Plan, known: Curves) -> pd.DataFrame:
     return cells.assign(parent_step=cells["parent_step"].where(cells["parent_step"] != "", last))
 
 
-def _breaks(planned: Curves, known: Curves, run: str) -> Iterator[str]:
-    """Tell where a planned run departs from the run of that name in the data."""
-    which = f"run {run!r} is in the data and goes on here (another run needs another name)"
+def _differences(planned: Curves, known: Curves, run: str) -> Iterator[str]:
+    """Yield how a planned run differs from the run of that name in the data."""
+    which = f"run {run!r} is in the data, so the plan continues it (give a new run another name)"
     before, now = _identity(known, run), _identity(planned, run)
     for column in before:
         if before[column] != now[column]:
@@ -340,6 +388,6 @@ def _breaks(planned: Curves, known: Curves, run: str) -> Iterator[str]:
 
 
 def _identity(curves: Curves, run: str) -> dict[str, str]:
-    """What a run keeps while it goes on."""
+    """Return what must not change when a run is continued."""
     columns = ("phase", "parent", "parent_step", "replay")
     return {column: str(curves.runs[column].astype(object).fillna("none")[run]) for column in columns}

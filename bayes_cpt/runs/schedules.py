@@ -1,25 +1,24 @@
-"""Learning-rate (LR) schedules: constant, linear, cosine, WSD (warm-up, stable, decay), or given points.
+"""Learning-rate (LR) schedules: constant, linear, cosine, WSD (warm-up, stable, decay), or listed points.
 
-Every shape but the points is a warm-up, a stretch at the peak, and a decay over the last steps. Steps count from 1;
-the warm-up reaches the peak at step ``warmup``; the decay ends at ``final * peak`` at the last step.
+All but listed points consist of a warm-up, steps at the peak, and a decay over the last steps. Steps count from 1. The
+warm-up reaches the peak at step ``warmup``. The decay ends at ``final * peak`` at the last step.
 """
 
 import csv
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
-from numbers import Integral, Real
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import ScheduleError, hint
+from bayes_cpt.runs.schedule_checks import DECAY_SHAPES, between, check, decay_shape, decay_steps, listed_names
 
-type FloatArray = NDArray[np.float64]
 # One value, or several for a grid
 type Floats = float | Sequence[float] | NDArray[Any]
 type Ints = int | Sequence[int] | NDArray[Any]
@@ -28,19 +27,19 @@ type Names = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule, or a grid of them where a field is a list: build it by the functions below.
+    """A schedule, or a grid of schedules if a field is a list; made by the functions below.
 
     Parameters
     ----------
     kind
         ``constant``, ``linear``, ``cosine``, ``wsd`` or ``points``.
     fields
-        The arguments of the function of that name, defaults included.
+        Arguments of the function of that name, including defaults.
 
     Raises
     ------
     ScheduleError
-        If the schedule, or any member of the grid, cannot be.
+        If the schedule, or any member of the grid, is not possible.
     """
 
     kind: str
@@ -48,41 +47,104 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for member in _members(self.fields):
-            _check(self.kind, member)
+            check(self.kind, member)
 
 
 def constant(peak: Floats, steps: Ints, warmup: Ints = 0, *, start: Floats = 0.0) -> Schedule:
     """Warm up, then stay at the peak.
 
-    Every argument here and in `linear`, `cosine` and `wsd` may be a list: the schedule is then the grid of all
-    combinations (`expand`).
+    Every argument here and in `linear`, `cosine` and `wsd` may be a list. The schedule is then the grid of all
+    combinations.
 
     Parameters
     ----------
     peak
         Peak LR.
     steps
-        Length of the run.
+        Length of the run, in steps.
     warmup
-        Steps of (re-)warm-up; 0 starts at the peak.
+        Steps of (re-)warm-up; with 0 the run starts at the peak.
     start
-        LR / peak at which the warm-up starts, as if used at step 0.
+        LR / peak from which the warm-up rises, as if used at step 0.
+
+    Returns
+    -------
+    Schedule
+        To be used in `bayes_cpt.plan`, or in `learning_rates`.
 
     Raises
     ------
     ScheduleError
         If an argument is out of range.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.learning_rates(bc.constant(peak=1e-3, steps=5, warmup=2))
+    array([0.0005, 0.001 , 0.001 , 0.001 , 0.001 ])
     """
     return _build("constant", peak=peak, steps=steps, warmup=warmup, start=start)
 
 
 def linear(peak: Floats, steps: Ints, warmup: Ints = 0, *, final: Floats = 0.0, start: Floats = 0.0) -> Schedule:
-    """Warm up, then decay linearly to ``final * peak`` (arguments as in `constant`)."""
+    """Warm up, then decay linearly.
+
+    Parameters
+    ----------
+    peak, steps, warmup, start
+        As in `constant`.
+    final
+        Final LR / peak.
+
+    Returns
+    -------
+    Schedule
+        See `constant`.
+
+    Raises
+    ------
+    ScheduleError
+        If an argument is out of range, or no step is left for the decay.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.learning_rates(bc.linear(peak=1e-3, steps=5, warmup=1))
+    array([0.001  , 0.00075, 0.0005 , 0.00025, 0.     ])
+    """
     return _build("linear", peak=peak, steps=steps, warmup=warmup, final=final, start=start)
 
 
 def cosine(peak: Floats, steps: Ints, warmup: Ints = 0, *, final: Floats = 0.0, start: Floats = 0.0) -> Schedule:
-    """Warm up, then decay along half a cosine to ``final * peak`` (arguments as in `constant`)."""
+    """Warm up, then decay along half a cosine.
+
+    Parameters
+    ----------
+    peak, steps, warmup, start
+        As in `constant`.
+    final
+        Final LR / peak.
+
+    Returns
+    -------
+    Schedule
+        See `constant`.
+
+    Raises
+    ------
+    ScheduleError
+        If an argument is out of range, or no step is left for the decay.
+
+    References
+    ----------
+    Loshchilov & Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, arXiv 1608.03983, Eq. 5.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.learning_rates(bc.cosine(peak=1e-3, steps=5, warmup=1, final=0.1)).round(6)
+    array([0.001   , 0.000868, 0.00055 , 0.000232, 0.0001  ])
+    """
     return _build("cosine", peak=peak, steps=steps, warmup=warmup, final=final, start=start)
 
 
@@ -96,23 +158,39 @@ def wsd(
     decay_shape: Names = "linear",
     start: Floats = 0.0,
 ) -> Schedule:
-    """Warm up, stay at the peak, decay to ``final * peak`` over the last ``round(decay * steps)`` steps.
+    """Warm up, stay at the peak, and decay over the last ``round(decay * steps)`` steps (WSD).
 
     Parameters
     ----------
     peak, steps, warmup, start
         As in `constant`.
     decay
-        Fraction of the steps that decay.
+        Fraction of the steps that are decay.
     final
         Final LR / peak; ``exponential`` needs it above 0.
     decay_shape
-        ``linear``, ``cosine``, ``exponential`` or ``1-sqrt``.
+        A key of ``DECAY_SHAPES``: ``linear``, ``cosine``, ``exponential`` or ``1-sqrt``.
+
+    Returns
+    -------
+    Schedule
+        See `constant`.
 
     Raises
     ------
     ScheduleError
         If an argument is out of range, or the warm-up and the decay do not fit into the steps.
+
+    References
+    ----------
+    Hu et al., *MiniCPM*, 2024, arXiv 2404.06395.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.learning_rates(bc.wsd(peak=1e-3, steps=6, warmup=2, decay=0.5))
+    array([0.0005    , 0.001     , 0.001     , 0.00066667, 0.00033333,
+           0.        ])
     """
     return _build(
         "wsd", peak=peak, steps=steps, warmup=warmup, decay=decay, final=final, decay_shape=decay_shape, start=start
@@ -120,19 +198,30 @@ def wsd(
 
 
 def from_points(step: Sequence[int] | NDArray[Any], lr: Sequence[float] | NDArray[Any]) -> Schedule:
-    """LRs at listed steps, linear between them.
+    """List the LR at some steps; it is linear between them.
 
     Parameters
     ----------
     step
-        Strictly increasing integers, the first of them 1, the last the length of the run.
+        Strictly increasing integers; the first is 1, the last the length of the run.
     lr
-        LR at each.
+        LR at each step.
+
+    Returns
+    -------
+    Schedule
+        See `constant`.
 
     Raises
     ------
     ScheduleError
         If the steps are not as above, or an LR is negative or not finite.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.learning_rates(bc.from_points([1, 3, 5], [0.0, 1e-3, 5e-4]))
+    array([0.     , 0.0005 , 0.001  , 0.00075, 0.0005 ])
     """
     return Schedule("points", {"step": tuple(map(_plain, step)), "lr": tuple(map(_plain, lr))})
 
@@ -143,7 +232,7 @@ def from_csv(path: str | Path) -> Schedule:
     Raises
     ------
     ScheduleError
-        If the file cannot be read, a column is missing, a cell is not a number, or the points cannot be a schedule.
+        If the file cannot be read, a column is missing, a cell is not a number, or the points are not a schedule.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -151,7 +240,9 @@ def from_csv(path: str | Path) -> Schedule:
         raise ScheduleError(f"{path}: cannot be read as a CSV file of step, lr ({error}).") from error
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if missing := {"step", "lr"} - set(rows.fieldnames or ()):
-        raise ScheduleError(f"{path}: no column {' or '.join(sorted(missing))}; it needs the columns step and lr.")
+        raise ScheduleError(
+            f"{path}: no column {' or '.join(sorted(missing))}; the file needs the columns step and lr."
+        )
     step, lr = [], []
     for row in rows:
         step.append(_cell(f"{path}, line {rows.line_num}", row, "step", int))
@@ -168,10 +259,11 @@ SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
     "cosine": cosine,
     "wsd": wsd,
 }
+"""Schedules by the name that a plan file has as ``kind``."""
 
 
 def schedule(kind: str, **fields: Any) -> Schedule:
-    """Build a schedule by name, as a plan file does.
+    """Make a schedule by its name.
 
     Parameters
     ----------
@@ -183,79 +275,80 @@ def schedule(kind: str, **fields: Any) -> Schedule:
     Raises
     ------
     ScheduleError
-        If the kind or a field is unknown, a field is missing, or the schedule cannot be.
+        If the kind or a field is unknown, a field is missing, or a value is out of range.
+
+    Examples
+    --------
+    >>> from bayes_cpt.runs.schedules import schedule
+    >>> schedule("wsd", peak=1e-3, steps=3000).fields["decay"]
+    0.2
     """
     if str(kind).endswith(".csv"):
         if fields:
-            raise ScheduleError(f"{kind}: a schedule read from a file takes no further fields, not {_listed(fields)}.")
+            raise ScheduleError(
+                f"{kind}: a schedule read from a file takes no further fields, not {listed_names(fields)}."
+            )
         return from_csv(kind)
     if not isinstance(kind, str) or kind not in SCHEDULES:
-        raise ScheduleError(f"Unknown kind of schedule {kind!r}: use {_listed(SCHEDULES)}, or a path ending in .csv.")
+        raise ScheduleError(
+            f"Unknown kind of schedule {kind!r}: use {listed_names(SCHEDULES)}, or a path ending in .csv."
+        )
     known = inspect.signature(SCHEDULES[kind]).parameters
     for name in fields:
         if name not in known:
-            raise ScheduleError(f"{kind}: unknown field {name!r}{hint(name, known)}; its fields are {_listed(known)}.")
+            raise ScheduleError(
+                f"{kind}: unknown field {name!r}{hint(name, known)}; its fields are {listed_names(known)}."
+            )
     required = [name for name, parameter in known.items() if parameter.default is parameter.empty]
     if missing := [name for name in required if name not in fields]:
-        raise ScheduleError(f"{kind}: {_listed(missing)} missing; its fields are {_listed(known)}.")
+        raise ScheduleError(f"{kind}: {listed_names(missing)} missing; its fields are {listed_names(known)}.")
     return SCHEDULES[kind](**fields)
 
 
 def expand(schedule: Schedule) -> list[Schedule]:
-    """Return the members of a grid: the product over list-valued fields, the last of them varying fastest."""
+    """Return the members of a grid: the product over fields that are lists, the last of them varying fastest."""
     return [Schedule(schedule.kind, member) for member in _members(schedule.fields)]
 
 
 def learning_rates(schedule: Schedule) -> FloatArray:
     """Return the LR used at each step.
 
+    Parameters
+    ----------
+    schedule
+        A single schedule, not a grid.
+
     Returns
     -------
     array (steps,)
-        Index 0 is step 1. Each value is computed on its own, so nothing accumulates over long runs.
+        Index 0 is step 1. Each value is computed on its own, so rounding errors do not accumulate.
 
     Raises
     ------
     ScheduleError
-        If the schedule is a grid that has not been expanded.
+        If the schedule is a grid.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.learning_rates(bc.linear(peak=1e-3, steps=4, final=0.5))
+    array([0.000875, 0.00075 , 0.000625, 0.0005  ])
     """
     fields = schedule.fields
     if lists := [name for name, value in fields.items() if isinstance(value, list)]:
-        raise ScheduleError(f"{schedule.kind}: {_listed(lists)} is a list, so this is a grid: expand it first.")
+        raise ScheduleError(
+            f"{schedule.kind}: {listed_names(lists)} is a list, so this is a grid; give a single value, or use expand."
+        )
     if schedule.kind == "points":
         return np.interp(np.arange(1, fields["step"][-1] + 1), fields["step"], fields["lr"])
-    steps, warmup, decay_steps = fields["steps"], fields["warmup"], _decay_steps(schedule.kind, fields)
+    steps, warmup, decaying = fields["steps"], fields["warmup"], decay_steps(schedule.kind, fields)
     share = np.ones(steps)
     if warmup:
-        share[:warmup] = _between(fields["start"], 1.0, np.arange(1, warmup + 1) / warmup)
-    if decay_steps:
-        shape = DECAY_SHAPES[_decay_shape(schedule.kind, fields)]
-        share[-decay_steps:] = shape(np.arange(1, decay_steps + 1) / decay_steps, fields["final"])
+        share[:warmup] = between(fields["start"], 1.0, np.arange(1, warmup + 1) / warmup)
+    if decaying:
+        shape = DECAY_SHAPES[decay_shape(schedule.kind, fields)]
+        share[-decaying:] = shape(np.arange(1, decaying + 1) / decaying, fields["final"])
     return fields["peak"] * share
-
-
-def _between(first: float, last: float, weight: FloatArray) -> FloatArray:
-    """Interpolate so that weights 0 and 1 give exactly ``first`` and ``last``."""
-    return (1 - weight) * first + weight * last
-
-
-# LR / peak, by progress in (0, 1] and final LR / peak; exactly ``final`` at progress 1
-DECAY_SHAPES: Mapping[str, Callable[[FloatArray, float], FloatArray]] = {
-    "linear": lambda progress, final: _between(1.0, final, progress),
-    "cosine": lambda progress, final: _between(1.0, final, (1 - np.cos(np.pi * progress)) / 2),
-    "exponential": lambda progress, final: final**progress,
-    "1-sqrt": lambda progress, final: _between(1.0, final, np.sqrt(progress)),
-}
-
-
-def _decay_steps(kind: str, fields: Mapping[str, Any]) -> int:
-    if kind == "constant":
-        return 0
-    return round(fields["decay"] * fields["steps"]) if kind == "wsd" else fields["steps"] - fields["warmup"]
-
-
-def _decay_shape(kind: str, fields: Mapping[str, Any]) -> str:
-    return fields.get("decay_shape", kind)
 
 
 def _build(kind: str, **fields: Any) -> Schedule:
@@ -263,7 +356,7 @@ def _build(kind: str, **fields: Any) -> Schedule:
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy values into Python's, and every sequence of options into a list, the mark of a grid."""
+    """Turn NumPy values into Python's, and every sequence into a list, which marks a grid."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return list(map(_plain, value)) if isinstance(value, list | tuple | range) else value
@@ -275,67 +368,6 @@ def _members(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not values:
             raise ScheduleError(f"{name} is an empty list: a grid needs at least one value.")
     return [dict(zip(fields, values, strict=True)) for values in product(*options)]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
-    return ", ".join(names)
-
-
-_SHARE: tuple[Callable[[Any], bool], str] = (
-    lambda x: _is_number(x) and 0 <= x <= 1,
-    "a number from 0 to 1 (LR / peak)",
-)
-_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "peak": (lambda x: _is_number(x) and x > 0, "a number above 0"),
-    "steps": (lambda x: _is_integer(x) and x > 0, "an integer above 0"),
-    "warmup": (lambda x: _is_integer(x) and x >= 0, "an integer of at least 0 (steps)"),
-    "decay": (lambda x: _is_number(x) and 0 < x <= 1, "a fraction of the steps, above 0 and at most 1"),
-    "final": _SHARE,
-    "start": _SHARE,
-    "decay_shape": (lambda x: isinstance(x, str) and x in DECAY_SHAPES, f"one of {_listed(DECAY_SHAPES)}"),
-}
-
-
-def _check(kind: str, fields: Mapping[str, Any]) -> None:
-    """Refuse a single schedule that cannot be."""
-    if kind == "points":
-        _check_points(fields["step"], fields["lr"])
-        return
-    for name, value in fields.items():
-        holds, right = _RULES[name]
-        if not holds(value):
-            raise ScheduleError(f"{kind}: {name} must be {right}, not {value!r}.")
-    steps, warmup, decay_steps = fields["steps"], fields["warmup"], _decay_steps(kind, fields)
-    if kind != "constant" and decay_steps < 1:
-        raise ScheduleError(f"{kind}: not one of the {steps} steps is left for the decay after {warmup} of warm-up.")
-    if warmup + decay_steps > steps:
-        raise ScheduleError(f"{kind}: {warmup} steps of warm-up and {decay_steps} of decay exceed steps={steps}.")
-    if kind != "constant" and _decay_shape(kind, fields) == "exponential" and fields["final"] == 0:
-        raise ScheduleError(f"{kind}: an exponential decay never reaches 0, so final must be above 0.")
-
-
-def _check_points(step: Sequence[Any], lr: Sequence[Any]) -> None:
-    if len(step) != len(lr) or not step:
-        raise ScheduleError(f"A schedule needs a step or more and an LR for each: {len(step)} steps, {len(lr)} LRs.")
-    for value in step:
-        if not _is_integer(value):
-            raise ScheduleError(f"The steps of a schedule must be integers, not {value!r}.")
-    for value, at in zip(lr, step, strict=True):
-        if not _is_number(value) or value < 0:
-            raise ScheduleError(f"The LR at step {at} must be a finite number of at least 0, not {value!r}.")
-    if step[0] != 1:
-        raise ScheduleError(f"The first listed step of a schedule must be 1, not {step[0]}.")
-    for earlier, later in pairwise(step):
-        if later <= earlier:
-            raise ScheduleError(f"The steps of a schedule must rise strictly, but {later} follows {earlier}.")
 
 
 def _cell[T](where: str, row: Mapping[str, str | None], column: str, read: Callable[[str], T]) -> T:

@@ -1,7 +1,7 @@
-"""Find every fault of the tables of a curve folder, and give their cells types.
+"""Check the tables of a curve folder: find all their faults, and convert their cells to types.
 
-``Cells`` are the cells as they came, each row under its number; ``frames_of`` turns the tables of one folder into
-typed frames and a list of faults, one sentence each. Nothing is mended or dropped on the way.
+``Cells`` has the cells as they were read, indexed by row number. ``frames_of`` converts the tables of one folder to
+typed frames, and returns a list of faults, one sentence per fault. It corrects and drops nothing.
 """
 
 import csv
@@ -17,10 +17,10 @@ import pandas as pd
 from bayes_cpt.errors import hint
 
 MINIMUM_POINTS = 8
-"""Fewest measured points of a domain, over all runs, that a law can be fitted to."""
+"""Minimum number of measured points of a domain, over all runs, to fit a law to."""
 
 SHOWN = 5
-"""Rows or names that a message lists before it says how many more there are."""
+"""Maximum number of rows or names that a message lists; it gives the number of the others."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "runs": ("run", "phase", "parent", "parent_step", "replay", "model_size", "batch_tokens", "seed"),
@@ -30,18 +30,32 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 KEYS: dict[str, list[str]] = {"runs": ["run"], "lr": ["run", "step"], "losses": ["run", "step", "domain"]}
 NAMES = {"run", "phase", "parent", "domain"}
 OPTIONAL = {"model_size", "batch_tokens", "seed"}
-LARGEST_INTEGER = 2**53  # beyond it a float no longer holds every integer
+LARGEST_INTEGER = 2**53  # floats represent all integers up to this one
 
 
 class Cells(NamedTuple):
-    """Cells of one table as they came: "" where empty, indexed by row number, columns that are not ours typed."""
+    """Cells of one table as they were read, indexed by row number; "" if empty. Only extra columns have types."""
 
     name: str
     cells: pd.DataFrame
 
 
 class Rule(NamedTuple):
-    """What the cells of a column must be, the rows (True) where they are not, and a number that says why."""
+    """A condition on the cells of a column.
+
+    Parameters
+    ----------
+    column
+        The column.
+    right
+        What its cells must be.
+    bad
+        By row, whether the cell is not so.
+    why
+        Explanation for a message, with a place for the row's ``number``.
+    number
+        By row.
+    """
 
     column: str
     right: str
@@ -51,7 +65,7 @@ class Rule(NamedTuple):
 
 
 def listed(items: Sequence[object]) -> str:
-    """Join the first few items by commas, and say how many more there are."""
+    """Join the first items by commas, and give the number of the others."""
     more = f" and {len(items) - SHOWN:,} more" if len(items) > SHOWN else ""
     return ", ".join(str(item) for item in items[:SHOWN]) + more
 
@@ -60,11 +74,11 @@ def listed(items: Sequence[object]) -> str:
 
 
 def read_cells(path: Path, kind: str) -> tuple[Cells | None, list[str]]:
-    """Read one CSV file; the table is None where its faults leave nothing to look at further."""
+    """Read one CSV file, and return its cells (None if it cannot be read) and its faults."""
     try:
         text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
-        return None, [f"{path.name} is missing; it needs the columns {', '.join(COLUMNS[kind])}"]
+        return None, [f"{path.name} is missing; the folder needs it, with the columns {', '.join(COLUMNS[kind])}"]
     except OSError as error:
         return None, [f"{path.name} cannot be read: {error.strerror}"]
     except UnicodeDecodeError as error:
@@ -94,15 +108,15 @@ def _cells_of_rows(name: str, kind: str, rows: list[tuple[int, list[str]]]) -> t
 
 
 def cells_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Cells | None, list[str]]:
-    """Take a DataFrame made in Python as a table; rows are counted from 0."""
+    """Return the cells of a DataFrame and its faults; rows are counted from 0."""
     if "run" not in frame.columns and frame.index.name == "run":
         frame = frame.reset_index()
     frame = frame.reset_index(drop=True)
     faults = _header_faults(kind, kind, [str(column) for column in frame.columns])
     if faults:
         return None, faults
-    ours = [column for column in frame.columns if column in COLUMNS[kind]]
-    cells = frame.assign(**{column: frame[column].astype(object).where(frame[column].notna(), "") for column in ours})
+    own = [column for column in frame.columns if column in COLUMNS[kind]]
+    cells = frame.assign(**{column: frame[column].astype(object).where(frame[column].notna(), "") for column in own})
     return Cells(kind, _with_optional(cells, kind)), []
 
 
@@ -112,11 +126,11 @@ def _header_faults(name: str, kind: str, header: list[str]) -> list[str]:
     lacking = [column for column in COLUMNS[kind] if column not in header]
     named = [column for column in lacking if column not in OPTIONAL or hint(column, extra)]
     shown = [f"{column!r}{hint(column, named) if column in extra else ''}" for column in header]
-    faults = [f"{name} row 1: the column {column!r} occurs more than once" for column in twice]
+    faults = [f"{name} row 1: the column {column!r} occurs more than once; keep one" for column in twice]
     if named:
         faults.append(
-            f"{name} row 1 lacks the columns {', '.join(map(repr, named))}; it has {', '.join(shown)}, "
-            "and columns are separated by commas"
+            f"{name} row 1 lacks the columns {', '.join(map(repr, named))}; it has {', '.join(shown)} "
+            "(columns must be separated by commas)"
         )
     return faults
 
@@ -126,7 +140,7 @@ def _with_optional(cells: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _inferred(cells: pd.Series) -> pd.Series:
-    """Numbers if all filled cells are numbers (so that queries can compare them), else text."""
+    """Return numbers if all filled cells are numbers (so that queries can compare them), else text."""
     filled, numbers = cells != "", _numbers(cells)
     if not filled.any() or numbers[filled].isna().any():
         return cells.where(filled).astype("str")
@@ -139,21 +153,21 @@ def _inferred(cells: pd.Series) -> pd.Series:
 def frames_of(
     found: Mapping[str, tuple[Cells | None, list[str]]], known: pd.DataFrame | None = None
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Check the tables of one folder, each alone and all together.
+    """Check the tables of one folder: each table, and their relations.
 
     Parameters
     ----------
     found
-        For "runs", "lr" and, unless it is a plan, "losses": the table and the faults met in reading it.
+        For "runs", "lr" and, except for a plan, "losses": the cells, and the faults found when reading them.
     known
-        The ``pedigree`` of further runs that parents may be.
+        The ``pedigree`` of further runs that may be parents.
 
     Returns
     -------
     dict of str to DataFrame
-        Typed frames, run names in the column "run"; empty where there are faults.
+        Typed frames, with the column "run"; none if there are faults.
     list of str
-        Every fault, one sentence each.
+        All faults, one sentence per fault.
     """
     tables = {kind: table for kind, (table, _) in found.items() if table is not None}
     faults = [fault for _, met in found.values() for fault in met]
@@ -172,7 +186,7 @@ def frames_of(
 
 
 def pedigree(runs: pd.DataFrame, lr: pd.DataFrame) -> pd.DataFrame:
-    """Return what a run's children are checked against, by run; ``end`` is the last step with a learning rate."""
+    """Return, by run, what its children must agree with; ``end`` is the last step with a learning rate."""
     of_runs = runs[["phase", "parent", "replay", "model_size"]]
     return of_runs.astype({"replay": float, "model_size": float}).assign(
         end=lr.groupby("run")["step"].max().astype(float)
@@ -180,7 +194,7 @@ def pedigree(runs: pd.DataFrame, lr: pd.DataFrame) -> pd.DataFrame:
 
 
 def _family(values: Mapping[str, pd.DataFrame], known: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Pedigree of the runs read (``own``) and of the known ones; None if no runs could be read."""
+    """Return the pedigree of the runs read (``own``) and of the known ones; None if no runs could be read."""
     if "runs" not in values:
         return None
     runs = values["runs"].drop_duplicates("run").set_index("run").drop(index="", errors="ignore")
@@ -213,7 +227,7 @@ def _is_integer(numbers: pd.Series) -> pd.Series:
 
 
 def _values(table: Cells, kind: str) -> pd.DataFrame:
-    """Names as text and all else as floats, NaN for a cell that is no number."""
+    """Return names as text and all other columns as floats, NaN for a cell that is not a number."""
     cells = table.cells
     return cells.assign(
         **{
@@ -244,7 +258,7 @@ def _run_rules(cells: pd.DataFrame, runs: pd.DataFrame, family: pd.DataFrame | N
 
 def _family_rules(runs: pd.DataFrame, family: pd.DataFrame) -> Iterator[Rule]:
     parent = family.reindex(runs["parent"]).set_axis(runs.index)
-    yield Rule("run", "a new name, not that of a known run", runs["run"].isin(family.index[family["taken"]]))
+    yield Rule("run", "a new name, not the name of a known run", runs["run"].isin(family.index[family["taken"]]))
     yield Rule("run", "in the table of learning rates too", runs["run"].isin(family.index[family["unscheduled"]]))
     yield Rule("parent", "the name of a run", (runs["parent"] != "") & ~runs["parent"].isin(family.index))
     of_cpt = parent["phase"] == "cpt"
@@ -252,7 +266,7 @@ def _family_rules(runs: pd.DataFrame, family: pd.DataFrame) -> Iterator[Rule]:
     beyond = runs["parent_step"] > parent["end"]
     yield Rule("parent_step", "a step of the parent", beyond, "it ends at step {:,.0f}", parent["end"])
     changed = of_cpt & (runs["phase"] == "cpt") & _differ(runs["replay"], parent["replay"])
-    right = "that of its cpt parent (the law describes no change of replay)"
+    right = "that of its cpt parent (laws do not describe a change of replay)"
     yield Rule("replay", right, changed, "the parent has {:g}", parent["replay"])
     resized = _differ(runs["model_size"], parent["model_size"])
     yield Rule("model_size", "that of its parent", resized, "the parent has {:.0f}", parent["model_size"])
@@ -263,7 +277,7 @@ def _differ(first: pd.Series, second: pd.Series) -> pd.Series:
 
 
 def _foreign_runs(table: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
-    """Rows without a run, and the first row of each run that the table of runs lacks."""
+    """Yield the rules on the column ``run``; of runs that the table of runs lacks, only the first row is a fault."""
     yield Rule("run", "a name", table["run"] == "")
     if family is not None:
         foreign = ~table["run"].isin(family.index[family["own"]]) & (table["run"] != "")
@@ -292,7 +306,7 @@ def _loss_rules(cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame 
         right = "within the run's schedule of learning rates"
         yield Rule("step", right, step > end, "it ends at step {:,.0f}", end)
         untrained = losses["run"].isin(family.index[family["from_scratch"]]) & (step == 0)
-        yield Rule("step", "1 or more in a run from scratch (the law starts with training)", untrained)
+        yield Rule("step", "1 or more in a run from scratch (laws do not describe an untrained model)", untrained)
 
 
 _RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame | None], Iterator[Rule]]] = {
@@ -332,7 +346,7 @@ def _key(table: Cells, row: int, columns: list[str]) -> str:
 
 
 def _circles(name: str, runs: pd.DataFrame) -> Iterator[str]:
-    """Follow every run's parents; each circle is told once."""
+    """Follow the parents of each run, and yield each circle once."""
     parents = dict(zip(runs["run"], runs["parent"], strict=True))
     rows = dict(zip(runs["run"], runs.index, strict=True))
     cleared: set[str] = set()
@@ -343,7 +357,7 @@ def _circles(name: str, runs: pd.DataFrame) -> Iterator[str]:
             run = parents[run]
         if run in path:
             circle = " -> ".join([*path[path.index(run) :], run])
-            yield f"{name} row {rows[run]}: parent must not lead back to the run itself: {circle}"
+            yield f"{name} row {rows[run]}: parents must not form a circle; this row has {circle}"
         cleared.update(path)
 
 
@@ -351,13 +365,13 @@ def _sparse_domains(name: str, domains: pd.Series) -> Iterator[str]:
     for domain, points in domains[domains != ""].value_counts(sort=False).items():
         if points < MINIMUM_POINTS:
             yield (
-                f"{name}: domain {domain!r} has {points} measured points over all runs, too few to fit; "
-                f"{MINIMUM_POINTS} or more are needed"
+                f"{name}: domain {domain!r} has {points} measured points over all runs; a fit needs "
+                f"{MINIMUM_POINTS} or more"
             )
 
 
 def _typed(values: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Give a sound table its final types, our columns first."""
+    """Convert a table without faults to its final types; the documented columns come first."""
     extra = [column for column in values.columns if column not in COLUMNS[kind]]
     frame = values[[*COLUMNS[kind], *extra]].reset_index(drop=True)
     if kind != "runs":

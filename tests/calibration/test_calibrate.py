@@ -79,7 +79,7 @@ def test_lines_leave_the_band_of_a_faulty_parameter_alone():
     assert named == ["bad[cpt]"]
 
 
-def test_chains_that_hardly_moved_are_told():
+def test_chains_that_hardly_moved_are_reported():
     ranks = pd.DataFrame({"a[pt]": [1, 3, 5], LOG_DENSITY: [2, 0, 3]})
     result = Calibration("a model", ranks, pd.Series([0.8, 0.0, 0.01]), 31)
     assert "2 of 3 chains hardly moved" in result.verdict

@@ -69,7 +69,7 @@ def test_objective_is_the_weighted_change_and_the_lowest_wins():
     assert by_run(decision, "pt_loss_q05")["bold"] == pytest.approx(2.115)
     assert decision.chosen == "bold"
     assert by_run(decision, "chosen") == {"bold": True, "even": False, "meek": False}
-    assert "Choose bold" in decision.verdict
+    assert "Choose bold" in decision.conclusion
     assert by_run(decision, "reason")["meek"] == "objective 0.85 worse on average, best in 25 % of draws"
 
 
@@ -92,7 +92,7 @@ def test_limits_exclude_and_only_feasible_candidates_are_compared():
     assert by_run(decision, "expected_regret")["bold"] < 0
     assert decision.chosen == "even"
     assert by_run(decision, "reason") == {
-        "bold": "breaks pt <= +0.15: holds with probability 0.25, 0.75 wanted",
+        "bold": "violates pt <= +0.15: satisfied with probability 0.25, 0.75 required",
         "even": "chosen: lowest objective on average of 2 candidates that meet pt <= +0.15 @ 0.75, "
         "best in 75 % of draws",
         "meek": "objective 0.075 worse on average, best in 25 % of draws",
@@ -112,18 +112,18 @@ def test_without_a_feasible_candidate_nothing_is_chosen_and_the_closest_is_named
     assert decision.chosen is None
     assert not decision.table["chosen"].any()
     # Shortfalls: bold 0.9 (pt), even 0.65 (pt), meek 0.25 (cpt)
-    assert decision.verdict == (
-        "None of the 3 candidates meets pt <= +0.05 @ 0.9 and cpt <= -0.7 @ 0.5. The closest is meek: "
-        "breaks cpt <= -0.7: holds with probability 0.25, 0.5 wanted. It would meet cpt <= -0.3."
+    assert decision.conclusion == (
+        "None of the 3 candidates meets pt <= +0.05 @ 0.9 and cpt <= -0.7 @ 0.5. The closest is meek: it "
+        "violates cpt <= -0.7: satisfied with probability 0.25, 0.5 required. It would meet cpt <= -0.3."
     )
-    assert by_run(decision, "reason")["meek"].startswith("closest, but breaks cpt <= -0.7")
-    assert by_run(decision, "reason")["even"] == "breaks pt <= +0.05: holds with probability 0.25, 0.9 wanted"
+    assert by_run(decision, "reason")["meek"].startswith("closest, but it violates cpt <= -0.7")
+    assert by_run(decision, "reason")["even"] == "violates pt <= +0.05: satisfied with probability 0.25, 0.9 required"
     assert by_run(decision, "probability_best") == {"bold": 1.0, "even": 0.0, "meek": 0.0}
 
 
 def test_hopeless_candidates_are_told_apart_by_how_far_they_are_over():
     decision = decide(FOUR_DRAWS, {"cpt": 1}, [at_most("pt", change=-1)])
-    assert "The closest is meek" in decision.verdict
+    assert "The closest is meek" in decision.conclusion
 
 
 @pytest.mark.parametrize("risk", ["mean", "cvar", "quantile @ 0.8"])
@@ -199,8 +199,8 @@ def test_the_draws_behind_the_table_come_with_it():
     [
         (FOUR_DRAWS, {"ptt": 1}, [], "mean", "did you mean 'pt'"),
         (FOUR_DRAWS, {"pt": 1}, [at_most("books", loss=1)], "mean", "names the domain 'books'"),
-        (FOUR_DRAWS, {"pt": -1}, [], "mean", "from 0 up"),
-        (FOUR_DRAWS, {}, [], "mean", "weighs no domain"),
+        (FOUR_DRAWS, {"pt": -1}, [], "mean", "the weight -1 for 'pt'; a weight must be a number of at least 0"),
+        (FOUR_DRAWS, {}, [], "mean", "no weight above 0"),
         (FOUR_DRAWS, {"pt": 1}, [], "means", "did you mean 'mean'"),
         (FOUR_DRAWS.isel(run=[]), {"pt": 1}, [], "mean", "no run"),
         (FOUR_DRAWS.isel(step=[0, 1]), {"pt": 1}, [], "mean", "end of run 'bold', step 100, is not a step"),

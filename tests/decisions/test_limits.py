@@ -93,9 +93,9 @@ def test_reads_objectives(text: str, minimise: dict[str, float]):
         ("2*3*pt", "is not of the form"),
         ("half*pt", "has 'half' where a number must be"),
         ("pt + 2*pt", "has the domain 'pt' twice"),
-        ("-1*pt + cpt", "weighs 'pt' by -1; a weight is a number from 0 up"),
-        ("nan*pt", "weighs 'pt' by nan"),
-        ("0*pt + 0*cpt", "weighs no domain above 0"),
+        ("-1*pt + cpt", "the weight -1 for 'pt'; a weight must be a number of at least 0"),
+        ("nan*pt", "the weight nan for 'pt'"),
+        ("0*pt + 0*cpt", "no weight above 0"),
         ("__import__('os')", None),
     ],
 )
@@ -117,5 +117,5 @@ def test_unknown_domains_are_refused_with_a_hint():
 
 
 def test_no_weights_are_refused():
-    with pytest.raises(BayesCptError, match="weighs no domain"):
+    with pytest.raises(BayesCptError, match="no weight above 0"):
         check_weights({})

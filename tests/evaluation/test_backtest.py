@@ -46,8 +46,8 @@ def test_longer_runs_are_left_out_and_the_shortest_stay(larger: bc.Curves):
 
 
 def test_most_runs_do_not_go_at_once(larger: bc.Curves):
-    """A fit to the two short runs, each of a checkpoint of its own, would tell nothing."""
-    with pytest.raises(DataError, match="more than half of the 9 runs"):
+    """A fit to the two short runs, each of a checkpoint of its own, would not be informative."""
+    with pytest.raises(DataError, match="each group has more than half of the 9 runs"):
         folds(larger, "length")
 
 
@@ -102,7 +102,7 @@ def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: P
     assert result.points["step"].min() > 0
     assert (result.table["mae"] < 0.02).all()
     assert (means(result.table)["cover90"] > 0.75).all()
-    assert "2 unseen runs: pt: 90 % intervals hold" in verdict(result.table)
+    assert "2 unseen runs: pt: 90 % intervals cover" in verdict(result.table)
     result.table.to_csv(tmp_path / "scores.csv", index=False)
     assert verdict(read_scores(tmp_path / "scores.csv")) == verdict(result.table)
     figure = bc.plot_backtest(result)
@@ -128,16 +128,16 @@ def of_width(factor: float) -> Backtest:
     return Backtest("run", score_draws(forecast, losses).assign(fold="a", converged=True), 1)
 
 
-def test_the_verdict_tells_honest_intervals_from_narrow_and_wide_ones():
+def test_the_verdict_distinguishes_calibrated_narrow_and_wide_intervals():
     assert "intervals can be trusted" in verdict(of_width(1.0).table)
-    assert "too narrow (they would need 2." in verdict(of_width(0.4).table)
-    assert "too wide (0.4 times the width would do)" in verdict(of_width(2.5).table)
+    assert "too narrow: under-coverage (2." in verdict(of_width(0.4).table)
+    assert "too wide: over-coverage (0.4 times the width would suffice)" in verdict(of_width(2.5).table)
 
 
 def test_the_verdict_names_a_run_that_the_mean_hides():
     narrow, wide = of_width(0.4).table, of_width(2.5).table
     said = verdict(pd.concat([narrow.assign(run="b"), *[wide.assign(run=run) for run in "cdef"]]))
-    assert "(of b only 54%)" in said
+    assert "(only 54 % of those of b)" in said
     assert "only" not in verdict(of_width(1.0).table)
 
 

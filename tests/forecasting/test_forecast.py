@@ -134,8 +134,8 @@ def test_a_run_in_progress_is_known_better_than_a_new_one(fitted: bc.Fit, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"steps": {SHORT: [0, 2001]}}, "steps 0 to 2000 of run"),
-        ({"steps": {SHORT: [-1]}}, "steps 0 to 2000 of run"),
+        ({"steps": {SHORT: [0, 2001]}}, "can be forecast at steps 0 to 2000, not"),
+        ({"steps": {SHORT: [-1]}}, "can be forecast at steps 0 to 2000, not"),
         ({"steps": {"absent": [1]}}, "not in the plan"),
         ({"every": 0}, "give 1 or more"),
     ],
@@ -201,12 +201,12 @@ def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
 
 
 @pytest.mark.slow
-def test_the_fit_tells_what_the_data_told(fitted: bc.Fit):
-    """One curve tells the drop by annealing; runs from one pre-training cannot tell how those scatter."""
+def test_the_data_inform_some_parameters_and_not_others(fitted: bc.Fit):
+    """One curve informs the drop by annealing; runs from one pre-training do not inform the scatter between them."""
     table = bc.informed(fitted)
     assert table.loc["annealing_drop[pt]", "learnt"]
     assert not table.loc["offset_scale[pt]", "learnt"]
-    assert "shift_scale[pt]" not in table.index  # added when predicting: the data have no say
+    assert "shift_scale[pt]" not in table.index  # added when predicting: it is not in the likelihood
     assert (table["width"] > 0).all()
 
 
@@ -220,9 +220,9 @@ def test_a_law_without_replay_refuses_a_plan_of_other_ratios(fitted: bc.Fit):
     [
         ({"include": ("noize",)}, "noize"),
         ({"include": "parameters"}, "list of"),
-        ({"steps": {}}, "no run"),
-        ({"steps": {"cpt": []}}, "at least one"),
-        ({"steps": {"cpt": [1.5]}}, "whole numbers"),
+        ({"steps": {}}, "no run to forecast"),
+        ({"steps": {"cpt": []}}, "at least one integer"),
+        ({"steps": {"cpt": [1.5]}}, r"integer, not \[1.5\]"),
     ],
 )
 def test_what_cannot_be_asked_of_a_forecast_is_said(fitted: bc.Fit, arguments: dict, words: str):

@@ -218,7 +218,9 @@ def test_a_mean_outside_its_interval_is_drawn():
 def test_a_decision_has_a_colour_for_what_else_varies_and_marks_choice_and_breaches():
     decision = decide(GRID, {"pt": 1}, [at_most("pt", change=-0.6)])
     figure = plot_decision(decision)
-    assert {"peak LR 0.001, 50 steps", "peak LR 0.002, 80 steps", "chosen", "breaks a limit", "limit"} <= legend(figure)
+    assert {"peak LR 0.001, 50 steps", "peak LR 0.002, 80 steps", "chosen", "violates a limit", "limit"} <= legend(
+        figure
+    )
     assert title(figure) == f"Chosen: {decision.chosen}"
     assert 0 < len(hollow(figure.axes[0])) == (~decision.table["feasible"]).sum() < 6
 

@@ -1,4 +1,4 @@
-"""Summaries of runs, and what the data cannot tell."""
+"""Summaries of runs, and what the data do not identify."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.curves import Curves, select
 
 
-def test_summary_tells_the_loss_potential_of_the_checkpoint(microcpt: Curves):
+def test_summary_has_the_loss_potential_of_the_checkpoint(microcpt: Curves):
     table = curves_summary(microcpt)
     potentials = {"pt_m_const": 1, "pt_m_cos": 0, "pt_m_wsd010": 0.1, "pt_m_wsd050": 0.5, "cpt_m_wsd000_cos_r000": 0}
     potentials |= {"cpt_m_wsd010_norewarm_r000": 0.1, "cpt_m_const_4000_const_r000": 1}
@@ -78,12 +78,12 @@ def without(curves: Curves, condition: str) -> Curves:
         (lambda c: without(c, "run == 'cpt_r00' and domain == 'pt'"), "'pt' is measured in 3 runs and not in cpt_r00"),
     ],
 )
-def test_identification_tells_what_the_data_cannot(tiny: Curves, change: Callable[[Curves], Curves], words: str):
+def test_sentences_name_what_the_data_do_not_identify(tiny: Curves, change: Callable[[Curves], Curves], words: str):
     sentences = not_identified(change(tiny))
     assert any(words in sentence for sentence in sentences), sentences
 
 
-def test_identification_is_silent_on_what_the_data_can_tell(tiny: Curves):
+def test_there_is_no_sentence_on_what_the_data_identify(tiny: Curves):
     sentences = " ".join(not_identified(tiny))
     for word in ("never falls", "No PT run", "No CPT run", "no parent", "no loss at step 0", "is measured in", "sizes"):
         assert word not in sentences

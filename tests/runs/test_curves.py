@@ -193,7 +193,7 @@ def test_select_may_compare_a_column_with_empty_cells(tiny: Curves):
         ("model_size ==", None, "fails .* the columns are run"),
         ("replay", None, "fails .* the columns are run"),
         ("", None, "fails .* the columns are run"),
-        ("model_size == 7", None, "keeps no run of 4; the columns are run"),
+        ("model_size == 7", None, "matches none of the 4 runs; the columns are run"),
         (None, ["pt", "cppt"], r"No domain 'cppt' \(did you mean 'cpt'\?\); the domains are cpt, pt"),
         (None, [], "No losses are left"),
     ],

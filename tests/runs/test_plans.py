@@ -149,13 +149,13 @@ def _nothing() -> Curves:
         ({"replay": True}, "replay must be a share from 0 to 1, not True"),
         ({"replay": float("nan")}, "replay must be a share from 0 to 1, not nan"),
         ({"replay": []}, "replay is an empty list"),
-        ({"replay": [0.1, 0.1]}, "values that differ; several are named pt_decay_r010"),
+        ({"replay": [0.1, 0.1]}, "must differ in their values; several are named pt_decay_r010"),
         ({"phase": "pt"}, "replay must be left out for a pt run, not 0.0"),
         ({"phase": "CPT"}, "phase must be 'pt' or 'cpt', not 'CPT'"),
         ({"parent": None}, "parent must be the name of a run, or '' for none, not None"),
         ({"parent": "", "parent_step": 5}, "parent must be given"),
         ({"parent_step": 2.5}, "parent_step must be an integer of at least 0, not 2.5"),
-        ({"schedule": 1e-3}, "schedule must be made by bayes_cpt.runs.schedules, not 0.001"),
+        ({"schedule": 1e-3}, "schedule must be a schedule, such as bayes_cpt.wsd makes, not 0.001"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(tiny: Curves, arguments: dict[str, Any], words: str):
@@ -167,7 +167,7 @@ def _without_parent(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name != "parent"}
 
 
-def test_all_faults_of_a_grid_are_told_at_once(tiny: Curves):
+def test_all_faults_of_a_grid_are_reported_at_once(tiny: Curves):
     faults = faults_of(None, tiny, replay=2, schedule=SHORT, phase="CPT")
     assert len(faults.splitlines()) == 3
 
@@ -302,7 +302,7 @@ def test_an_lr_written_with_seven_digits_is_the_recorded_one(tmp_path: Path, tin
 )
 def test_a_run_in_progress_must_repeat_what_was_recorded(tmp_path: Path, tiny: Curves, run: str, lr: str, words: str):
     faults = faults_of(write(tmp_path / "plan", f"cpt_r00,{run}\n", lr), tiny)
-    assert "run 'cpt_r00' is in the data and goes on here" in faults
+    assert "run 'cpt_r00' is in the data, so the plan continues it" in faults
     assert words in faults
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bayes_cpt.errors import ScheduleError
 from bayes_cpt.runs import schedules
+from bayes_cpt.runs.schedule_checks import DECAY_SHAPES
 from bayes_cpt.runs.schedules import SCHEDULES, Schedule, expand, learning_rates
 
 MICROCPT = Path(__file__).parents[2] / "data" / "microcpt" / "lr.csv"
@@ -75,7 +76,7 @@ WSD_FIELDS = {
     "start": st.floats(0, 1),
     "decay": st.floats(0.1, 0.6),
     "final": st.floats(1e-6, 1),
-    "decay_shape": st.sampled_from(sorted(schedules.DECAY_SHAPES)),
+    "decay_shape": st.sampled_from(sorted(DECAY_SHAPES)),
 }
 
 
@@ -199,7 +200,7 @@ def test_missing_fields_are_named() -> None:
         ([], [], "0 steps"),
         ([1, 2], [0.1], "2 steps, 1 LRs"),
         ([2, 3], [0.1, 0.1], "first listed step of a schedule must be 1, not 2"),
-        ([1, 3, 3], [0.1, 0.1, 0.1], "rise strictly, but 3 follows 3"),
+        ([1, 3, 3], [0.1, 0.1, 0.1], "increase strictly, but 3 follows 3"),
         ([1, 2.0], [0.1, 0.1], "integers, not 2.0"),
         ([1, 2], [0.1, -0.1], "LR at step 2"),
         ([1, 2], [0.1, float("inf")], "LR at step 2"),
