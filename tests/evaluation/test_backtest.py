@@ -73,24 +73,20 @@ def test_what_cannot_be_left_out_is_said(tiny: bc.Curves, leave: str, cut: float
         folds(tiny, leave, cut)
 
 
-@pytest.fixture(scope="module")
-def prepared(simulated: bc.Curves) -> Prepared:
-    return prepare(simulated, "cpt", domains=["pt"])
-
-
 @pytest.mark.slow
-def test_a_refit_does_not_see_what_is_left_out(prepared: Prepared, simulated: bc.Curves):
+def test_a_refit_does_not_see_what_is_left_out(prepared_cpt: Prepared, simulated: bc.Curves):
     """A run's losses are changed beyond recognition: a fit without the run is the same to the last digit."""
     spoilt = simulated.losses.assign(loss=simulated.losses["loss"] + 9 * (simulated.losses["run"] == "going"))
     other = prepare(bc.curves_from_frames(simulated.runs, simulated.lr, spoilt), "cpt", domains=["pt"])
     short = replace(REFIT, draws=50, tune=50)
-    fits = [fit_prepared(these, short, Holdout("going", {"going": 0})) for these in (prepared, other)]
+    fits = [fit_prepared(these, short, Holdout("going", {"going": 0})) for these in (prepared_cpt, other)]
     xr.testing.assert_identical(fits[0].posterior["memory"], fits[1].posterior["memory"])
     assert "going" not in fits[0].curves.runs.index
     assert "going" not in set(fits[0].curves.losses["run"])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
     result = backtest(
@@ -110,6 +106,7 @@ def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_a_tail_is_forecast_from_what_the_run_has_shown(simulated: bc.Curves):
     result = backtest(simulated, "cpt", leave="tail", domains=["pt"], cut=0.6, draws=50, tune=50)
     ahead = result.points.groupby("run")["step"].min()
@@ -183,6 +180,7 @@ def test_scores_of_draws_and_of_their_table_agree(fitted: bc.Fit):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_an_interrupted_backtest_keeps_what_is_done(simulated: bc.Curves):
     def stop(_name: str, _count: int, _folds: int) -> None:
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from bayes_cpt.evaluation.reweighting import reweighted
 from bayes_cpt.evaluation.scores import mean_distance
 from bayes_cpt.forecasting.trajectories import conditional
 from bayes_cpt.inference.average import check_models
-from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
+from bayes_cpt.inference.fit import Prepared, fit_prepared
 from bayes_cpt.inference.settings import REFIT
 from bayes_cpt.runs.curves import measured_steps
 from bayes_cpt.runs.holdout import Holdout
@@ -75,18 +75,13 @@ GOING = Holdout("going", {"going": 0})
 
 
 @pytest.fixture(scope="module")
-def prepared(simulated: bc.Curves) -> Prepared:
-    return prepare(simulated, "cpt", domains=["pt"])
-
-
-@pytest.fixture(scope="module")
-def without_a_run(prepared: Prepared) -> bc.Fit:
-    return fit_prepared(prepared, replace(REFIT, draws=100, tune=100), GOING)
+def without_a_run(prepared_cpt: Prepared) -> bc.Fit:
+    return fit_prepared(prepared_cpt, replace(REFIT, draws=100, tune=100), GOING)
 
 
 @pytest.mark.slow
-def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, without_a_run: bc.Fit):
-    given = conditional(without_a_run, unseen(prepared, GOING))["pt"]
+def test_the_joint_density_is_that_of_a_multivariate_normal(prepared_cpt: Prepared, without_a_run: bc.Fit):
+    given = conditional(without_a_run, unseen(prepared_cpt, GOING))["pt"]
     assert given.columns.shape[1] == 2  # its amplitudes of annealing and shift: those of fitted runs are known
     assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
     loss = given.points["loss"].to_numpy()
@@ -98,9 +93,9 @@ def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, 
 
 
 @pytest.mark.slow
-def test_the_density_is_of_what_is_forecast(prepared: Prepared, without_a_run: bc.Fit):
+def test_the_density_is_of_what_is_forecast(prepared_cpt: Prepared, without_a_run: bc.Fit):
     """Mean, spread and correlation of forecast draws are those of the density."""
-    measured = unseen(prepared, GOING)
+    measured = unseen(prepared_cpt, GOING)
     given = conditional(without_a_run, measured)["pt"]
     drawn = [
         bc.forecast(without_a_run, measured, steps=measured_steps(measured), seed=seed)["loss"].sel(
@@ -119,10 +114,10 @@ def test_the_density_is_of_what_is_forecast(prepared: Prepared, without_a_run: b
 
 @pytest.mark.slow
 def test_importance_sampling_finds_the_fit_without_a_tail_and_owns_up_where_it_cannot(
-    prepared: Prepared, fitted: bc.Fit
+    prepared_cpt: Prepared, fitted: bc.Fit
 ):
-    near = reweighted(prepared, fitted, Holdout("a tail", {"going": 1400}))
-    far = reweighted(prepared, fitted, Holdout("all CPT", {"going": 0, "cpt": 0}))
+    near = reweighted(prepared_cpt, fitted, Holdout("a tail", {"going": 1400}))
+    far = reweighted(prepared_cpt, fitted, Holdout("all CPT", {"going": 0, "cpt": 0}))
     assert near.pareto_k < 0.7 < far.pareto_k
     assert near.fit.curves.losses.query("run == 'going'")["step"].max() < 1400
     assert near.fit.posterior.sizes["chain"] == 1
@@ -131,7 +126,7 @@ def test_importance_sampling_finds_the_fit_without_a_tail_and_owns_up_where_it_c
 
 
 @pytest.fixture(scope="module")
-def compared(simulated: bc.Curves, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def compared(simulated: bc.Curves, prepared_cpt: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Compare the law of the curves with one whose shift may hardly be: wrong by construction."""
     wrong = tmp_path_factory.mktemp("models") / "no-shift.toml"
     text = bc.read_spec("cpt").text
@@ -158,6 +153,7 @@ def test_a_law_that_is_wrong_by_construction_loses(compared: Comparison):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_where_that_will_do_one_fit_is_reweighted_rather_than_made_again(simulated: bc.Curves):
     result = compare(simulated, ["cpt"], leave="tail", cut=0.8, domains=["pt"], draws=200, tune=150, refits=0)
     assert set(result.points["fold"]) == set(result.densities["fold"])
