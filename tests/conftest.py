@@ -55,7 +55,7 @@ def group(item: pytest.Item, place: int) -> str:
     if COMPILED in used_fixtures(item):
         return SHARED
     if slow and "shipped_model" in used_fixtures(item):
-        return f"calibration of {getattr(item, 'callspec').params['shipped_model']}"
+        return f"calibration of {item.callspec.params['shipped_model']}"
     return f"{Path(file).name} {place}" if slow and file in APART else file
 
 

@@ -170,7 +170,9 @@ def test_final_losses_at_other_ratios_are_forecast(law: str, own: dict[str, floa
         losses = simulate(planned, law, {"pt": own}, memory=1.0, noise=noise, every=500, seed=2)
         return bc.select(losses, "phase == 'cpt'", ["pt"])
 
-    fit = bc.fit(simulated(runs((0.0, 0.05, 0.2, 0.5, 1.0)), 0.003), law, draws=300, tune=300, chains=2, seed=1, progress=False)
+    fit = bc.fit(
+        simulated(runs((0.0, 0.05, 0.2, 0.5, 1.0)), 0.003), law, draws=300, tune=300, chains=2, seed=1, progress=False
+    )
     planned = runs((0.1, 0.35))
     steps = {str(run): [int(str(run).split("_")[1])] for run in planned.runs.index if run != "pt"}
     found = quality(bc.table(bc.forecast(fit, planned, steps=steps)), simulated(planned, 0.0))
