@@ -1,19 +1,70 @@
-"""Fixtures shared by the tests."""
+"""Fixtures shared by the tests, and which tests run together, in which order, and in the quick loop."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import bayes_cpt as bc
+from bayes_cpt.evaluation import backtest
 from bayes_cpt.evaluation.compare import Comparison
+from bayes_cpt.inference import average
+from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
+from bayes_cpt.inference.settings import SamplerSettings
+from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
+from bayes_cpt.statistical_model.model_files import read_spec
+
+COMPILED = "prepared_cpt"
+"""Fixture that compiles a model for many tests: those that use it share a worker, so that it is done once."""
+SHARED = "the shared fit"
+"""Group of these tests."""
+APART = ("tests/test_notebooks.py", "tests/test_recovery.py", "tests/paper/test_posterior.py")
+"""Files whose slow tests share nothing that is expensive: each may go to any worker."""
+FIRST = ("test_notebooks.py", SHARED, "test_recovery.py", "test_posterior.py", "calibration of ")
+"""How the names of the longest groups begin, longest first: workers then end together."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as slow or fast, and give each worker groups of tests, the longest first."""
+    for place, item in enumerate(items):
+        if COMPILED in used_fixtures(item):
+            item.add_marker("slow")
+        if item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
+        item.add_marker(pytest.mark.xdist_group(group(item, place)))
+    items.sort(key=priority)
+
+
+def used_fixtures(item: pytest.Item) -> set[str]:
+    """Return the names of all fixtures that a test uses."""
+    return set(getattr(item, "fixturenames", ()))
+
+
+def group(item: pytest.Item, place: int) -> str:
+    """Return the name of the tests that run on one worker with this one."""
+    slow, file = item.get_closest_marker("slow") is not None, item.nodeid.split("::")[0]
+    if COMPILED in used_fixtures(item):
+        return SHARED
+    if slow and "shipped_model" in used_fixtures(item):
+        return f"calibration of {item.callspec.params['shipped_model']}"
+    return f"{Path(file).name} {place}" if slow and file in APART else file
+
+
+def priority(item: pytest.Item) -> tuple[bool, int]:
+    """Return what tests are sorted by: slow groups first, and among them the longest."""
+    names = [mark.args[0] for mark in item.iter_markers("xdist_group")]
+    ranks = [rank for rank, start in enumerate(FIRST) if names[0].startswith(start)]
+    return item.get_closest_marker("slow") is None, ranks[0] if ranks else len(FIRST)
+
 
 RUNS = """\
 run,phase,parent,parent_step,replay,model_size,batch_tokens,seed
@@ -128,15 +179,41 @@ def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> Comparis
     return Comparison("run", points, densities, distances, folds)
 
 
-def tiny_fit(curves: bc.Curves) -> bc.Fit:
-    """Sample few draws: enough to test what is done with them, not to trust them."""
-    return bc.fit(curves, "cpt", domains=["pt"], draws=150, tune=150, seed=1, progress=False)
+type Compile = Callable[..., Prepared]
 
 
 @pytest.fixture(scope="session")
-def fitted(simulated: bc.Curves) -> bc.Fit:
+def compiled_once() -> Iterator[Compile]:
+    """Compile a model for the same curves once for all tests; backtests and comparisons do so too."""
+    kept: dict[tuple[Any, ...], Prepared] = {}
+
+    def once(curves: bc.Curves, model: Any, *, domains: Sequence[str] | None = None) -> Prepared:
+        spec = read_spec(model)
+        key = (digest(curves), repr(spec), tuple(domains or ()))
+        if key not in kept:
+            kept[key] = prepare(curves, spec, domains=domains)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (backtest, average):
+            patched.setattr(module, "prepare", once)
+        yield once
+
+
+@pytest.fixture(scope="session")
+def prepared_cpt(simulated: bc.Curves, compiled_once: Compile) -> Prepared:
+    """Return the model of the small fit, compiled."""
+    return compiled_once(simulated, "cpt", domains=["pt"])
+
+
+FEW = SamplerSettings(draws=200, tune=200, chains=4, seed=1, progress=False)
+"""Enough to test what is done with draws, not to trust them."""
+
+
+@pytest.fixture(scope="session")
+def fitted(prepared_cpt: Prepared) -> bc.Fit:
     """Return one small fit that all tests share: they must not change it."""
-    return tiny_fit(simulated)
+    return fit_prepared(prepared_cpt, FEW)
 
 
 @pytest.fixture(scope="session")

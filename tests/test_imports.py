@@ -109,9 +109,7 @@ def test_heavy_libraries_load_on_first_use(statement: str):
 
 
 def test_every_public_name_is_there():
-    code = "import bayes_cpt\nfor name in bayes_cpt.__all__: getattr(bayes_cpt, name)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert all(getattr(bayes_cpt, name) is not None for name in bayes_cpt.__all__)
 
 
 def test_no_module_has_a_public_name():

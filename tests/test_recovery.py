@@ -44,7 +44,7 @@ def test_published_coefficients_are_recovered_well_enough_to_forecast_other_sche
         seed=1,
     )
     bc.write_curves(measured, tmp_path)
-    fit = bc.fit(bc.read_curves(tmp_path), "cpt", draws=300, tune=300, seed=1, progress=False)
+    fit = bc.fit(bc.read_curves(tmp_path), "cpt", draws=300, tune=300, chains=2, seed=1, progress=False)
     others = {
         "cosine": bc.cosine(peak=2e-4, steps=30_000, warmup=500),
         "longer": bc.wsd(peak=2e-4, steps=60_000, warmup=500),
@@ -73,7 +73,7 @@ def test_the_power_of_the_learning_rate_in_progress_is_recovered_and_forecasts_a
         options = {"memory": 100.0, "every": 100, "seed": 1, "kernel": shape}
         return simulate(planned, "annealing", coefficients, noise=noise, **options)
 
-    fit = bc.fit(losses(schedules, 0.003), "annealing", draws=300, tune=300, seed=1, progress=False)
+    fit = bc.fit(losses(schedules, 0.003), "annealing", draws=300, tune=300, chains=2, seed=1, progress=False)
     power = fit.posterior["forward_power"].quantile([0.05, 0.95]).to_numpy()
     truth = losses(longer, 0.0)
     found = quality(bc.table(bc.forecast(fit, truth, steps={"longer": range(100, 12_001, 100)})), truth)
@@ -100,7 +100,7 @@ def test_an_open_checkpoint_is_forecast_from_its_continual_pretraining_alone():
     truth = simulate(
         history(other, pretraining), "cpt-replay", coefficients, memory=100.0, noise=0.0, every=100, seed=1
     )
-    fit = bc.fit(without_history(known), "open-checkpoint", draws=150, tune=150, seed=1, progress=False)
+    fit = bc.fit(without_history(known), "open-checkpoint", draws=150, tune=150, chains=2, seed=1, progress=False)
     assert {"loss_potential", "checkpoint_forward_area"} <= set(fit.posterior.data_vars)
     assert float(fit.posterior["loss_potential"].max()) <= 1
     found = quality(bc.table(bc.forecast(fit, without_history(truth), every=100)), truth)
@@ -134,7 +134,7 @@ def test_a_model_size_never_run_is_forecast_and_the_more_widely_the_further_it_i
         losses = simulate(together, "cpt-size", law, memory=1000.0, noise=noise, every=500, seed=1)
         return losses if model == "cpt-size" else without_history(losses)
 
-    fit = bc.fit(simulated(plans, 0.003), model, domains=["pt"], draws=300, tune=300, seed=1, progress=False)
+    fit = bc.fit(simulated(plans, 0.003), model, domains=["pt"], draws=300, tune=300, chains=2, seed=1, progress=False)
     truth = simulated(new, 0.0)
     rows = bc.table(
         bc.forecast(fit, truth, steps=dict.fromkeys(("cosine_between", "cosine_beyond"), range(0, 10_001, 500)))
@@ -170,7 +170,9 @@ def test_final_losses_at_other_ratios_are_forecast(law: str, own: dict[str, floa
         losses = simulate(planned, law, {"pt": own}, memory=1.0, noise=noise, every=500, seed=2)
         return bc.select(losses, "phase == 'cpt'", ["pt"])
 
-    fit = bc.fit(simulated(runs((0.0, 0.05, 0.2, 0.5, 1.0)), 0.003), law, draws=300, tune=300, seed=1, progress=False)
+    fit = bc.fit(
+        simulated(runs((0.0, 0.05, 0.2, 0.5, 1.0)), 0.003), law, draws=300, tune=300, chains=2, seed=1, progress=False
+    )
     planned = runs((0.1, 0.35))
     steps = {str(run): [int(str(run).split("_")[1])] for run in planned.runs.index if run != "pt"}
     found = quality(bc.table(bc.forecast(fit, planned, steps=steps)), simulated(planned, 0.0))

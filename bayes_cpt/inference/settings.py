@@ -32,7 +32,7 @@ class SamplerSettings:
         Whether to show a progress bar.
     """
 
-    draws: int = 800
+    draws: int = 1000
     tune: int = 300
     chains: int = 4
     seed: int = 1

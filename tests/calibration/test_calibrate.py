@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.calibration.batched_hmc import chains_through, climb, side_by_side
+from bayes_cpt.calibration.batched_hmc import chains_through
 from bayes_cpt.calibration.calibrate import LEVEL, LOG_DENSITY, Calibration, calibrate, prior_draws, simulated_losses
 from bayes_cpt.calibration.uniformity import uniformity
+from bayes_cpt.inference.density import density_of, side_by_side
 from bayes_cpt.inference.fit import Prepared, prepare
-from bayes_cpt.inference.sampling import compile_density
+from bayes_cpt.inference.mode import climb
 from bayes_cpt.plots.calibration import plot_calibration
 from bayes_cpt.simulation.simulate import pilot_runs
 from bayes_cpt.statistical_model.model_files import model_names, read_spec
@@ -106,7 +107,7 @@ def prepared() -> Prepared:
 def test_truths_stand_where_the_density_takes_them(prepared: Prepared):
     """Log-normal parameters are logs in the vector, normal ones are themselves; each under its own name."""
     truths = prior_draws(prepared, 5, seed=1)
-    assert len(truths.labels) == truths.unconstrained.shape[1] == prepared.density.start.data.size
+    assert len(truths.labels) == truths.unconstrained.shape[1] == prepared.density.start.size
     for index, label in enumerate(truths.labels):
         name = label.removesuffix("[pt]")
         values = truths.parameters[name][:, 0]
@@ -120,7 +121,7 @@ def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared
     one = prior_draws(prepared, 1, seed=4)
     many = {name: np.repeat(values, 400, axis=0) for name, values in one.parameters.items()}
     losses = simulated_losses(prepared, many, np.random.default_rng(1))["pt"]
-    density = compile_density(prepared.pymc_model)
+    density = density_of(prepared.pymc_model)
     values = np.array(
         [
             density._replace(data={**density.data, "observed_pt": row}).evaluate(one.unconstrained[0])[0]
@@ -148,7 +149,7 @@ def test_chains_through_a_draw_have_the_posterior():
         return -0.5 * (standard**2).sum(axis=1), -standard / deviation
 
     random = np.random.default_rng(1)
-    whitening = climb(densities, np.zeros((members, 3)))
+    _values, whitening = climb(densities, np.zeros((members, 3)))
     np.testing.assert_allclose(whitening.centre, np.tile(centre, (members, 1)), atol=1e-6)
     given = centre + deviation * random.standard_normal((members, 3))
     chains = chains_through(densities, whitening, given, draws=15, every=3, random=random, done=lambda *_: None)
@@ -193,7 +194,7 @@ def shipped_model(request: pytest.FixtureRequest) -> Prepared:
 @pytest.mark.slow
 def test_density_and_gradient_are_finite_and_agree_at_the_start(shipped_model: Prepared):
     density = shipped_model.density
-    start = np.asarray(density.start.data)
+    start = density.start
     direction = np.random.default_rng(1).standard_normal(start.size)
     points = start + np.resize([0, 1e-6, -1e-6], SIMULATIONS)[:, None] * direction
     # of as many as are ranked below: what is compiled serves there too

@@ -11,7 +11,7 @@ import xarray as xr
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError
 from bayes_cpt.evaluation.backtest import Backtest, backtest, folds, means, read_scores, verdict
-from bayes_cpt.evaluation.scores import averaged, score, score_draws
+from bayes_cpt.evaluation.scores import score_draws
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT
 from bayes_cpt.runs.holdout import Holdout
@@ -73,24 +73,20 @@ def test_what_cannot_be_left_out_is_said(tiny: bc.Curves, leave: str, cut: float
         folds(tiny, leave, cut)
 
 
-@pytest.fixture(scope="module")
-def prepared(simulated: bc.Curves) -> Prepared:
-    return prepare(simulated, "cpt", domains=["pt"])
-
-
 @pytest.mark.slow
-def test_a_refit_does_not_see_what_is_left_out(prepared: Prepared, simulated: bc.Curves):
+def test_a_refit_does_not_see_what_is_left_out(prepared_cpt: Prepared, simulated: bc.Curves):
     """A run's losses are changed beyond recognition: a fit without the run is the same to the last digit."""
     spoilt = simulated.losses.assign(loss=simulated.losses["loss"] + 9 * (simulated.losses["run"] == "going"))
     other = prepare(bc.curves_from_frames(simulated.runs, simulated.lr, spoilt), "cpt", domains=["pt"])
     short = replace(REFIT, draws=50, tune=50)
-    fits = [fit_prepared(these, short, Holdout("going", {"going": 0})) for these in (prepared, other)]
+    fits = [fit_prepared(these, short, Holdout("going", {"going": 0})) for these in (prepared_cpt, other)]
     xr.testing.assert_identical(fits[0].posterior["memory"], fits[1].posterior["memory"])
     assert "going" not in fits[0].curves.runs.index
     assert "going" not in set(fits[0].curves.losses["run"])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
     result = backtest(
@@ -110,6 +106,7 @@ def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_a_tail_is_forecast_from_what_the_run_has_shown(simulated: bc.Curves):
     result = backtest(simulated, "cpt", leave="tail", domains=["pt"], cut=0.6, draws=50, tune=50)
     ahead = result.points.groupby("run")["step"].min()
@@ -157,32 +154,8 @@ def test_other_tables_are_not_read_as_scores(tmp_path: Path):
         read_scores(path)
 
 
-def test_scores_of_draws_are_those_of_the_normal_they_come_from():
-    """CRPS of N(0, 1) at 0: 2 phi(0) - 1/sqrt(pi); PIT one half (Gneiting & Raftery 2007)."""
-    random = np.random.default_rng(2)
-    dims = ("chain", "draw", "run", "domain", "step")
-    draws = xr.Dataset(
-        {"loss": (dims, random.standard_normal((4, 20_000, 1, 1, 1)))},
-        coords={"run": ["a"], "domain": ["pt"], "step": [5]},
-    )
-    losses = pd.DataFrame({"run": ["a"], "step": [5], "domain": ["pt"], "loss": [0.0]})
-    (point,) = score_draws(draws, losses).to_dict("records")
-    assert point["crps"] == pytest.approx(2 / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi), abs=0.01)
-    assert point["pit"] == pytest.approx(0.5, abs=0.01)
-    assert point["cover50"]
-    assert point["width90"] == pytest.approx(2 * 1.645, abs=0.03)
-
-
 @pytest.mark.slow
-def test_scores_of_draws_and_of_their_table_agree(fitted: bc.Fit):
-    losses = fitted.curves.losses.query("run == 'cpt' and step > 0")
-    draws = bc.forecast(fitted, bc.select(fitted.curves, "run == 'cpt'"), steps={"cpt": losses["step"].tolist()})
-    names = ["mae", "rmse", "wis", "cover50", "cover90", "width90"]
-    of_table, of_draws = score(bc.table(draws), losses), averaged(score_draws(draws, losses))
-    np.testing.assert_allclose(of_draws[names], of_table[names])
-
-
-@pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_an_interrupted_backtest_keeps_what_is_done(simulated: bc.Curves):
     def stop(_name: str, _count: int, _folds: int) -> None:
         raise KeyboardInterrupt

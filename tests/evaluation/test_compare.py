@@ -1,27 +1,18 @@
 """Which law: densities, weights, the table and its figure; and that a law that is wrong by construction loses."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import comparison_of
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import norm
 
 import bayes_cpt as bc
 from bayes_cpt.errors import BayesCptError, DataError
-from bayes_cpt.evaluation.backtest import unseen
 from bayes_cpt.evaluation.compare import Comparison, Judged, compare, put_together, stacking_weights
-from bayes_cpt.evaluation.reweighting import reweighted
-from bayes_cpt.evaluation.scores import mean_distance
-from bayes_cpt.forecasting.trajectories import conditional
 from bayes_cpt.inference.average import check_models
-from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
-from bayes_cpt.inference.settings import REFIT
-from bayes_cpt.runs.curves import measured_steps
-from bayes_cpt.runs.holdout import Holdout
-from bayes_cpt.statistical_model.low_rank_gaussian import log_density
+from bayes_cpt.inference.fit import Prepared
 
 
 def normals(losses: np.ndarray, *laws: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,72 +57,8 @@ def test_laws_that_say_the_same_share_alike_and_units_do_not_matter():
     )
 
 
-def test_the_distance_of_two_draws_is_that_of_all_pairs():
-    values = np.sort(np.random.default_rng(1).normal(size=(3, 50)), axis=1)
-    np.testing.assert_allclose(mean_distance(values), np.abs(values[:, :, None] - values[:, None]).mean((1, 2)))
-
-
-GOING = Holdout("going", {"going": 0})
-
-
 @pytest.fixture(scope="module")
-def prepared(simulated: bc.Curves) -> Prepared:
-    return prepare(simulated, "cpt", domains=["pt"])
-
-
-@pytest.fixture(scope="module")
-def without_a_run(prepared: Prepared) -> bc.Fit:
-    return fit_prepared(prepared, replace(REFIT, draws=100, tune=100), GOING)
-
-
-@pytest.mark.slow
-def test_the_joint_density_is_that_of_a_multivariate_normal(prepared: Prepared, without_a_run: bc.Fit):
-    given = conditional(without_a_run, unseen(prepared, GOING))["pt"]
-    assert given.columns.shape[1] == 2  # its amplitudes of annealing and shift: those of fitted runs are known
-    assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
-    loss = given.points["loss"].to_numpy()
-    logs = log_density(loss - given.mean, given.variance, given.columns)
-    for draw in (0, 77, 199):
-        columns = given.columns[draw]
-        covariance = np.diag(given.variance[draw]) + columns.T @ columns
-        assert logs[draw] == pytest.approx(multivariate_normal(given.mean[draw], covariance).logpdf(loss))
-
-
-@pytest.mark.slow
-def test_the_density_is_of_what_is_forecast(prepared: Prepared, without_a_run: bc.Fit):
-    """Mean, spread and correlation of forecast draws are those of the density."""
-    measured = unseen(prepared, GOING)
-    given = conditional(without_a_run, measured)["pt"]
-    drawn = [
-        bc.forecast(without_a_run, measured, steps=measured_steps(measured), seed=seed)["loss"].sel(
-            domain="pt", run="going"
-        )
-        for seed in range(10)
-    ]
-    values = np.concatenate([one.to_numpy().reshape(-1, one.sizes["step"]) for one in drawn])
-    columns, deviation = given.columns, given.mean - given.mean.mean(axis=0)
-    within = np.einsum("dki,dkj->ij", columns, columns) / len(columns) + np.diag(given.variance.mean(axis=0))
-    covariance = within + deviation.T @ deviation / len(deviation)
-    scale = np.sqrt(np.diag(covariance))
-    np.testing.assert_allclose((values.mean(axis=0) - given.mean.mean(axis=0)) / scale, 0, atol=0.12)
-    np.testing.assert_allclose(np.cov(values.T) / np.outer(scale, scale), covariance / np.outer(scale, scale), atol=0.2)
-
-
-@pytest.mark.slow
-def test_importance_sampling_finds_the_fit_without_a_tail_and_owns_up_where_it_cannot(
-    prepared: Prepared, fitted: bc.Fit
-):
-    near = reweighted(prepared, fitted, Holdout("a tail", {"going": 1400}))
-    far = reweighted(prepared, fitted, Holdout("all CPT", {"going": 0, "cpt": 0}))
-    assert near.pareto_k < 0.7 < far.pareto_k
-    assert near.fit.curves.losses.query("run == 'going'")["step"].max() < 1400
-    assert near.fit.posterior.sizes["chain"] == 1
-    before, after = (fit.posterior["loss_at_reference"] for fit in (fitted, near.fit))
-    assert abs(float(before.mean() - after.mean())) < 2 * float(before.std())
-
-
-@pytest.fixture(scope="module")
-def compared(simulated: bc.Curves, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def compared(simulated: bc.Curves, prepared_cpt: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Compare the law of the curves with one whose shift may hardly be: wrong by construction."""
     wrong = tmp_path_factory.mktemp("models") / "no-shift.toml"
     text = bc.read_spec("cpt").text
@@ -158,6 +85,7 @@ def test_a_law_that_is_wrong_by_construction_loses(compared: Comparison):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_where_that_will_do_one_fit_is_reweighted_rather_than_made_again(simulated: bc.Curves):
     result = compare(simulated, ["cpt"], leave="tail", cut=0.8, domains=["pt"], draws=200, tune=150, refits=0)
     assert set(result.points["fold"]) == set(result.densities["fold"])

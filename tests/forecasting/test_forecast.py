@@ -11,7 +11,7 @@ from conftest import scheduled
 
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError
-from bayes_cpt.forecasting.forecast import Part
+from bayes_cpt.forecasting.forecast import EVERYTHING, Part
 
 COLUMNS = ["run", "domain", "step", "mean", "q05", "q25", "q50", "q75", "q95", "extrapolates"]
 SHORT, LONG = "pt_r000_steps2000", "pt_r000_steps6000"
@@ -32,15 +32,6 @@ def bands(fitted: bc.Fit, planned: bc.Curves) -> xr.Dataset:
 def width(draws: xr.Dataset) -> xr.DataArray:
     """Return the standard deviation of the loss (run, domain, step)."""
     return draws["loss"].std(("chain", "draw"))
-
-
-@pytest.mark.slow
-def test_the_table_has_the_columns_of_the_contract_and_ordered_quantiles(bands: xr.Dataset):
-    rows = bc.table(bands)
-    assert list(rows.columns) == COLUMNS
-    assert (np.diff(rows[["q05", "q25", "q50", "q75", "q95"]].to_numpy(), axis=1) > 0).all()
-    assert rows["mean"].between(rows["q25"], rows["q75"]).all()
-    assert rows.groupby("run")["extrapolates"].first().to_dict() == {SHORT: "", LONG: "forward area, length"}
 
 
 @pytest.mark.slow
@@ -77,14 +68,37 @@ def test_a_new_run_of_a_checkpoint_that_was_not_measured_starts_where_its_parent
     np.testing.assert_allclose(child["loss"].isel(run=0).sel(step=0), level, rtol=1e-12)
 
 
+def change_width(fit: bc.Fit, planned: bc.Curves, *parts: Part) -> float:
+    """Return the mean standard deviation of the change since the checkpoint, with some sources of uncertainty."""
+    draws = bc.forecast(fit, planned, every=500, include=parts)
+    return float((draws["loss"] - draws["transfer_loss"]).std(("chain", "draw")).mean())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["parameters", "discrepancy", "noise"])
-def test_one_source_of_uncertainty_is_narrower_than_all(
-    part: Part, fitted: bc.Fit, planned: bc.Curves, bands: xr.Dataset
-):
-    alone, everything = width(bc.forecast(fitted, planned, every=500, include=(part,))), width(bands)
-    assert float(alone.mean()) < float(everything.mean())
-    assert float(alone.mean()) > 0
+@pytest.mark.parametrize(("part", "most"), [("parameters", 0.5), ("discrepancy", 1.2), ("noise", 0.5)])
+def test_one_source_of_uncertainty_is_narrower_than_all(part: Part, most: float, fitted: bc.Fit, planned: bc.Curves):
+    """Of the width of all together, seen with three seeds: .24 to .28 by parameters, .28 to .31 by noise.
+
+    The discrepancy is nearly all of it, .87 to 1.01, and a width of so few draws is known to some 5 %.
+    """
+    alone, everything = change_width(fitted, planned, part), change_width(fitted, planned, *EVERYTHING)
+    assert 0 < alone < most * everything
+
+
+@pytest.mark.slow
+def test_without_the_discrepancy_the_change_since_the_checkpoint_seems_known_better(fitted: bc.Fit, planned: bc.Curves):
+    without, everything = (
+        change_width(fitted, planned, "parameters", "noise"),
+        change_width(fitted, planned, *EVERYTHING),
+    )
+    assert without < 0.7 * everything  # .39 to .44 seen, with three seeds
+
+
+@pytest.mark.slow
+def test_noise_adds_to_the_other_uncertainty(fitted: bc.Fit, planned: bc.Curves):
+    """It is independent of the rest, so variances add up, but for chance: 2 % seen, with three seeds."""
+    rest, noise = change_width(fitted, planned, *NO_NOISE), change_width(fitted, planned, "noise")
+    assert change_width(fitted, planned, *EVERYTHING) == pytest.approx(np.hypot(rest, noise), rel=0.08)
 
 
 @pytest.mark.slow
@@ -145,69 +159,6 @@ def test_steps_that_cannot_be_forecast_are_refused(
 ):
     with pytest.raises(DataError, match=words):
         bc.forecast(fitted, planned, **options)  # pyright: ignore[reportArgumentType]
-
-
-def test_points_are_read_once_each_and_further_columns_left_aside(tmp_path: Path):
-    path = tmp_path / "points.csv"
-    path.write_text("run,step,domain,loss\na,10,pt,3.1\na,10,pt,3.2\na,20,pt,\n")
-    read = bc.read_points(path)
-    assert read.to_numpy().tolist() == [["a", 10, "pt"], ["a", 20, "pt"]]
-    assert list(read.columns) == ["run", "step", "domain"]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "cannot be read"),
-        (b"", "cannot be read"),
-        (b"\xff\xfe\x00\x01", "cannot be read"),
-        (b"run,step\na,1\n", "domain missing"),
-        (b"run,step,domain\n", "rows missing"),
-        (b"run,step,domain\na,1,pt\na,1.5,pt\n", "row 3 has step"),
-        (b"run,step,domain\na,,pt\n", "row 2 has step"),
-        (b"run,step,domain\na,late,pt\n", "row 2 has step 'late'"),
-        (b"run,step,domain\na,inf,pt\n", "row 2 has step"),
-    ],
-)
-def test_a_file_of_points_with_a_fault_is_refused(content: bytes | None, words: str, tmp_path: Path):
-    path = tmp_path / "points.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=words) as caught:
-        bc.read_points(path)
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.slow
-def test_curves_of_the_prior_look_like_loss_curves(simulated: bc.Curves):
-    prior = bc.prior_predictive(simulated, "cpt", domains=["pt"], draws=50, seed=1)
-    rows = bc.table(prior)
-    assert np.isfinite(rows[COLUMNS[3:-1]].to_numpy()).all()
-    both = simulated.losses.merge(rows, on=["run", "domain", "step"])
-    assert len(both) == len(simulated.losses)
-    assert (both["q50"] / both["loss"]).between(1 / 3, 3).all()
-
-
-@pytest.mark.slow
-def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
-    checked, sentence = bc.predictive_check(fitted)
-    replicated, observed = checked.tree["posterior_predictive"], checked.tree["observed_data"]
-    assert set(replicated.data_vars) == set(observed.data_vars) == {"loss_pt"}
-    assert replicated["loss_pt"].sizes["point_pt"] == observed["loss_pt"].sizes["point_pt"]
-    error = replicated["loss_pt"].mean(("chain", "draw")) - observed["loss_pt"]
-    assert float(np.sqrt((error**2).mean())) < 0.006  # twice the noise
-    assert sentence.startswith("posterior predictive check")
-    assert "posterior_predictive" not in fitted.tree
-
-
-@pytest.mark.slow
-def test_the_data_inform_some_parameters_and_not_others(fitted: bc.Fit):
-    """One curve informs the drop by annealing; runs from one pre-training do not inform the scatter between them."""
-    table = bc.informed(fitted)
-    assert table.loc["annealing_drop[pt]", "learnt"]
-    assert not table.loc["offset_scale[pt]", "learnt"]
-    assert "shift_scale[pt]" not in table.index  # added when predicting: it is not in the likelihood
-    assert (table["width"] > 0).all()
 
 
 def test_a_law_without_replay_refuses_a_plan_of_other_ratios(fitted: bc.Fit):

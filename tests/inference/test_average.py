@@ -100,6 +100,7 @@ def test_a_damaged_file_of_an_average_is_refused(fitted: bc.Fit, higher: bc.Fit,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_cpt")
 def test_models_are_fitted_and_averaged_by_weights_given_by_name(simulated: bc.Curves, tmp_path: Path):
     other = tmp_path / "other.toml"
     other.write_text(bc.read_spec("cpt").text)

@@ -112,6 +112,7 @@ def test_a_prior_may_differ_by_domain(curves: Curves):
     assert cpt - pt == pytest.approx(np.log(0.2 / 0.03))
 
 
+@pytest.mark.slow
 def test_a_model_without_discrepancy(curves: Curves):
     head, *priors = read_spec("cpt-replay").text.split("[priors.")
     kept = [text for text in priors if not text.split("]")[0].endswith("_scale") or text.startswith("replay_scale")]
@@ -123,6 +124,7 @@ def test_a_model_without_discrepancy(curves: Curves):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_one_domain_alone_has_the_density_it_has_among_two(curves: Curves):
     spec = read_spec("cpt-replay")
     models = [build(spec, observe(curves, spec.law, domains)) for domains in (["pt"], ["cpt"], ["pt", "cpt"])]

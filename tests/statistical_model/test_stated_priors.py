@@ -234,7 +234,7 @@ def potential(fit: bc.Fit) -> np.ndarray:
 
 
 def small_fit(curves: bc.Curves, model: "str | bc.ModelSpec" = "open-cpt") -> bc.Fit:
-    return bc.fit(curves, model, draws=100, tune=150, seed=1, progress=False)
+    return bc.fit(curves, model, draws=100, tune=150, chains=2, seed=1, progress=False)
 
 
 REPLAYED = {"new": (0.0, REWARMED), "old": (1.0, REWARMED)}
