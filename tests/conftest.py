@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 import bayes_cpt as bc
 from bayes_cpt.evaluation import backtest
@@ -30,6 +31,13 @@ APART = ("tests/test_notebooks.py", "tests/test_recovery.py", "tests/paper/test_
 """Files whose slow tests share nothing that is expensive: each may go to any worker."""
 FIRST = ("test_notebooks.py", SHARED, "test_recovery.py", "test_posterior.py", "calibration of ")
 """How the names of the longest groups begin, longest first: workers then end together."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples of each property in the quick loop."""
+    settings.register_profile("fast", max_examples=15)
+    if config.option.markexpr == "fast":
+        settings.load_profile("fast")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -34,7 +34,7 @@ def identify(value: Any) -> str:
     return value.name if isinstance(value, Law) else value
 
 
-relaxed = settings(deadline=None, max_examples=50)
+relaxed = settings(deadline=None, max_examples=min(50, settings().max_examples))
 every_law = pytest.mark.parametrize(("law", "domain"), CASES, ids=identify)
 every_curve_law = pytest.mark.parametrize(("law", "domain"), CURVE_CASES, ids=identify)
 every_final_law = pytest.mark.parametrize(("law", "domain"), FINAL_CASES, ids=identify)

@@ -51,7 +51,7 @@ class Unwritable:
         raise OSError("disk full")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples), deadline=None)
 @given(curves=any_curves())
 def test_written_and_read_curves_are_the_same(tmp_path_factory: pytest.TempPathFactory, curves: Curves):
     folder = tmp_path_factory.mktemp("curves")
@@ -112,7 +112,7 @@ def test_optional_columns_may_be_absent_and_a_cpt_run_may_have_no_parent(tiny: C
     assert [segment.phase for segment in curves.lineage("cpt_r00").segments()] == ["cpt"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=min(20, settings().max_examples), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_digest_does_not_depend_on_the_order_of_rows(microcpt: Curves, seed: int):
     order = np.random.default_rng(seed)
