@@ -15,13 +15,13 @@ PACKAGE = Path(bayes_cpt.__file__).parent
 
 TODO = {
     "Annealed", "Average", "Fit", "ModelSpec", "Prepared", "Pretrained", "SamplerSettings", "average", "fit",
-    "fit_average", "load", "model_names", "pilot_runs", "prepare", "read_spec", "read_weights", "save", "stated",
-    "summary", "with_history", "with_priors",
+    "fit_average", "model_names", "pilot_runs", "prepare", "read_spec", "read_weights", "stated",
+    "summary", "with_history", "with_priors", "Component", "Law", "MemoryKernel", "Risk", "Term",
 }  # fmt: skip
 """Public names of inference, laws, simulation and the statistical model, whose examples are still to be written."""
 
-ALIASES = {"Spec"}
-"""Public names that are types without a docstring."""
+ALIASES = {"COMPONENTS", "LAWS", "MEMORY_KERNELS", "RISKS", "Spec"}
+"""Public names that are no functions or classes: registries, and another name of a type."""
 
 INTERNAL = [
     ("runs.schedules", "schedule"),

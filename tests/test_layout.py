@@ -6,6 +6,8 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "bayes_cpt"
 
 COVERED_BY: dict[str, str] = {
+    "_support.interpolation": "laws/test_memory_kernels.py",
+    "_support.registry": "test_extend.py",
     "_support.files": "runs/test_curves.py",
     "_support.shipped": "statistical_model/test_model_files.py",
     "_support.typing": "test_imports.py",
@@ -17,9 +19,13 @@ COVERED_BY: dict[str, str] = {
     "cli.output": "test_cli.py",
     "demonstration": "test_cli.py",
     "errors": "test_imports.py",
+    "inference.mode": "inference/test_sampling.py",
     "inference.settings": "inference/test_sampling.py",
-    "laws.coefficients": "laws/test_laws.py",
+    "laws.final_losses": "laws/test_laws.py",
+    "laws.law": "laws/test_laws.py",
+    "laws.open_checkpoints": "laws/test_laws.py",
     "laws.registry": "laws/test_laws.py",
+    "laws.replay": "laws/test_laws.py",
     "laws.terms": "laws/test_laws.py",
     "plots.backtests": "evaluation/test_backtest.py",
     "plots.calibration": "calibration/test_calibrate.py",
@@ -31,6 +37,7 @@ COVERED_BY: dict[str, str] = {
     "runs.curve_folder": "runs/test_curves.py",
     "runs.holdout": "evaluation/test_backtest.py",
     "runs.lineage": "runs/test_curves.py",
+    "runs.schedule_checks": "runs/test_schedules.py",
     "simulation.published": "paper/test_findings.py",
     "statistical_model.effects": "statistical_model/test_discrepancy.py",
     "statistical_model.likelihood": "statistical_model/test_discrepancy.py",

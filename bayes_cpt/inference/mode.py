@@ -52,7 +52,7 @@ def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, Whitenin
     centre, value = start, densities(start)[0]
     for _ in range(CLIMBS):
         before, (centre, value) = value, _newton_step(densities, centre)
-        if not (value - before > SLIGHT).any():
+        if not (value > before + SLIGHT).any():
             break
     return value, Whitening(centre, whitening_scale(precision(densities, centre)))
 

@@ -121,8 +121,8 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     FitFileError
         If it is another tree, of another format, or of a law that is unknown or was defined in another way.
     """
-    if not {"model", "posterior"} & {*tree.attrs, *tree.children}:
-        raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks the model and the posterior")
+    if "model" not in tree.attrs:
+        raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks the model")
     _check_format(tree, path)
     missing = [name for name in NEEDED if name not in tree.attrs]
     if missing or "posterior" not in tree:

@@ -37,6 +37,7 @@ class Background:
         self.wait, self.cancelled = result, False
 
     def cancel(self) -> None:
+        """Note that the chains were stopped."""
         self.cancelled = True
 
 
@@ -71,7 +72,7 @@ def output(simulated: bc.Curves, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ids=["truncated", "stopped"],
 )
 @pytest.mark.parametrize("before", [{}, {"fit.nc": b"an earlier fit"}], ids=["new", "again"])
-def test_a_fit_that_does_not_end_writes_nothing(
+def test_a_fit_that_does_not_end_writes_nothing(  # noqa: PLR0917 - parameters of the test
     result: Callable[[], xr.DataTree],
     code: int,
     words: str,
