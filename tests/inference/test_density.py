@@ -78,6 +78,6 @@ def test_parameters_and_deterministics_follow_from_vectors(pymc_model: pm.Model,
 
 
 def test_an_expression_can_be_traced_by_jax():
-    x, y = pt.dscalar("x"), pt.dscalar("y")
+    x, y = (pt.as_tensor(pt.dscalar(name)) for name in "xy")
     function = traced([x, y], [x * pt.exp(y)])
     assert float(jax.grad(lambda at: function(at, 0.5)[0])(2.0)) == pytest.approx(np.exp(0.5))
