@@ -13,13 +13,6 @@ import bayes_cpt
 
 PACKAGE = Path(bayes_cpt.__file__).parent
 
-TODO = {
-    "Annealed", "Average", "Fit", "ModelSpec", "Prepared", "Pretrained", "SamplerSettings", "average", "fit",
-    "fit_average", "model_names", "pilot_runs", "prepare", "read_spec", "read_weights", "stated",
-    "summary", "with_history", "with_priors", "Component", "Law", "MemoryKernel", "Risk", "Term",
-}  # fmt: skip
-"""Public names of inference, laws, simulation and the statistical model, whose examples are still to be written."""
-
 ALIASES = {"COMPONENTS", "LAWS", "MEMORY_KERNELS", "RISKS", "Spec"}
 """Public names that are no functions or classes: registries, and another name of a type."""
 
@@ -59,18 +52,11 @@ def home_of(name: str) -> str:
 PUBLIC = [(home_of(name), name) for name in bayes_cpt.__all__ if name not in ALIASES]
 
 
-@pytest.mark.parametrize(("module", "name"), [place for place in PUBLIC if place[1] not in TODO])
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_every_public_name_has_an_example(module: str, name: str):
     text = docstrings(module)[name].text
     assert "\nExamples\n--------\n" in text
     assert ">>> " in text
-
-
-def test_names_with_an_example_are_not_to_be_done():
-    assert {
-        name for module, name in PUBLIC if name in TODO and "\nExamples\n" in docstrings(module)[name].text
-    } == set()
-    assert set(bayes_cpt.__all__) >= TODO
 
 
 @pytest.mark.parametrize(("module", "name"), [*PUBLIC, *INTERNAL])

@@ -65,6 +65,14 @@ class Risk:
         Default level; None if the measure takes none.
     level_is_probability
         Whether the level must be in (0, 1); else it is a loss in nats.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayes_cpt as bc
+    >>> worst = bc.Risk(lambda draws, level: draws.max(axis=-1), level=None)
+    >>> float(worst.measure(np.array([1.0, 2.0, 4.0]), 0.0))
+    4.0
     """
 
     measure: Callable[[Draws, float], Draws]

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.forecasting.run_correlation import OWN_SHARE, WAVES, kindred, waves
+from bayes_cpt.forecasting.run_correlation import INDEPENDENT_SHARE, WAVES, kindred, waves
 from bayes_cpt.forecasting.trajectories import batch, effects_on, past, paths
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit, with_draws
@@ -299,7 +299,7 @@ def _fresh_effects(
         if not isinstance(label, str) or not kindred(curves, label):
             return own
         shared = place(label) @ common(component, curves.records[label].parent)
-        return np.sqrt(OWN_SHARE) * own + np.sqrt(1 - OWN_SHARE) * shared
+        return np.sqrt(INDEPENDENT_SHARE) * own + np.sqrt(1 - INDEPENDENT_SHARE) * shared
 
     return effect
 

@@ -14,7 +14,7 @@ import numpy as np
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.runs.curves import Curves
 
-OWN_SHARE = 0.1
+INDEPENDENT_SHARE = 0.1
 """Share of the variance of an effect that does not depend on settings, such as that of the order of the data."""
 LENGTHS = np.array([0.3, 0.7, 0.7])
 """Length scales of the Gaussian process: in replay ratio, log peak LR and log forward area."""
@@ -56,6 +56,6 @@ def correlation(curves: Curves, effects: Sequence[tuple[str, str | int]]) -> Flo
             or curves.records[run].parent != curves.records[other_run].parent
         ):
             return 0.0
-        return (1 - OWN_SHARE) * float(places[run] @ places[other_run])
+        return (1 - INDEPENDENT_SHARE) * float(places[run] @ places[other_run])
 
     return np.array([[between(one, other) for other in effects] for one in effects]).reshape(len(effects), len(effects))

@@ -21,14 +21,22 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Average:
-    """Fits of several laws to the same curves, and their weights; `average` makes one.
+    """Fits of several models to the same curves, and their weights; `average` and `fit_average` return one.
+
+    `bayes_cpt.forecast` draws from the mixture of their predictive distributions.
 
     Parameters
     ----------
     fits
-        One a law.
+        One per model.
     weights
-        As many; they sum to 1.
+        One per fit; they sum to 1.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> both = bc.fit_average(curves, ["cpt-replay", "cpt-replay-monotone"])  # doctest: +SKIP
+    >>> bands = bc.forecast(both, plans)  # doctest: +SKIP
     """
 
     fits: tuple[Fit, ...]
@@ -51,39 +59,54 @@ class Average:
 
     @property
     def every_domain(self) -> tuple[str, ...]:
-        """All that is forecast."""
+        """All fitted domains: the laws', then the out-of-domain sets."""
         return self.fits[0].every_domain
 
     @property
     def converged(self) -> bool:
-        """Whether the draws of every law that counts can be trusted."""
-        return all(fit.converged for fit in self._counting)
+        """Whether the draws of every model with a weight above 0 can be trusted."""
+        return all(fit.converged for fit in self._weighted)
 
     @property
     def verdict(self) -> str:
-        """What the diagnostics say, in words: of the laws that did not converge, or of all."""
-        doubtful = [fit for fit in self._counting if not fit.converged]
-        return "; ".join(f"{fit.spec.name}: {fit.verdict}" for fit in doubtful or self._counting)
+        """What the diagnostics say, in words: of the models that did not converge; if all did, of all."""
+        doubtful = [fit for fit in self._weighted if not fit.converged]
+        return "; ".join(f"{fit.spec.name}: {fit.verdict}" for fit in doubtful or self._weighted)
 
     @property
-    def _counting(self) -> list[Fit]:
+    def _weighted(self) -> list[Fit]:
         return [fit for fit, weight in zip(self.fits, self.weights, strict=True) if weight > 0]
 
 
 def average(fits: Sequence[Fit], weights: Mapping[str, float] | Sequence[float] | None = None) -> Average:
-    """Put fits of several laws together.
+    """Average fits of several models.
 
     Parameters
     ----------
     fits
-        Of the same curves and domains, each of a model of its own.
+        Fits of the same curves and domains, each of another model.
     weights
-        By model, or in the order of the fits; by default equal. What a `bayes_cpt.evaluation.compare.Comparison` found.
+        By model name, or in the order of the fits, as `bayes_cpt.compare` finds them; by default equal.
+
+    Returns
+    -------
+    Average
+        The fits with their weights.
 
     Raises
     ------
     DataError
-        If the fits are of different data, or the weights are not theirs.
+        If the fits are of different data, or the weights do not match the fits or do not sum to 1.
+
+    References
+    ----------
+    Yao et al., *Using stacking to average Bayesian predictive distributions*, Bayesian Analysis 13, 2018.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> fits = [bc.fit(curves, model) for model in ("cpt-replay", "cpt-replay-monotone")]  # doctest: +SKIP
+    >>> both = bc.average(fits, weights=[0.7, 0.3])  # doctest: +SKIP
     """
     names = [fit.spec.name for fit in fits]
     check_models(names)
@@ -109,16 +132,27 @@ def fit_average(
     Parameters
     ----------
     curves, domains, **sampler
-        As of `bayes_cpt.inference.fit.fit`.
+        See `bayes_cpt.fit`.
     models
-        Names of shipped models, paths of model files, or Specs.
+        Names of shipped models, paths of model files, or values of type `ModelSpec`.
     weights
         By model name, as `read_weights` reads them; by default equal.
+
+    Returns
+    -------
+    Average
+        The fits with their weights.
 
     Raises
     ------
     DataError, SpecError
-        If a model does not fit the data, or the weights are not theirs: before anything is fitted.
+        If a model does not fit the data, or the weights do not match the models: before anything is sampled.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> weights = bc.read_weights("comparison.csv")  # doctest: +SKIP
+    >>> both = bc.fit_average(curves, ["cpt-replay", "cpt-replay-monotone"], weights, seed=1)  # doctest: +SKIP
     """
     specs = [read_spec(model) for model in models]
     names = [spec.name for spec in specs]
@@ -171,7 +205,7 @@ def chosen_weights(names: Sequence[str], weights: Mapping[str, float] | None) ->
     Raises
     ------
     DataError
-        If a model has none, or they are not shares of 1.
+        If a model has no weight, or the weights are negative or do not sum to 1.
     """
     if weights is None:
         return (1 / len(names),) * len(names)
@@ -186,12 +220,32 @@ def chosen_weights(names: Sequence[str], weights: Mapping[str, float] | None) ->
 
 
 def read_weights(path: str | Path) -> dict[str, float]:
-    """Read the weights of models: columns model and weight of a CSV, as `bayes-cpt compare` writes.
+    """Read the weights of models from a CSV file with columns model and weight, as `bayes-cpt compare` writes it.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict of str to float
+        Weights by model name.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or a weight is no number.
+        If the file cannot be read, has no such columns, names a model twice, or a weight is no number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import bayes_cpt as bc
+    >>> path = Path(tempfile.mkdtemp()) / "comparison.csv"
+    >>> _ = path.write_text("model,weight\\ncpt-replay,0.7\\ncpt-replay-monotone,0.3\\n")
+    >>> bc.read_weights(path)
+    {'cpt-replay': 0.7, 'cpt-replay-monotone': 0.3}
     """
     try:
         table = pd.read_csv(path, dtype={"model": str})

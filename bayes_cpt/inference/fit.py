@@ -25,27 +25,34 @@ from bayes_cpt.statistical_model.effects import with_departures, with_effects
 from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
-from bayes_cpt.statistical_model.out_of_domain import (
-    SCALE,
-)
+from bayes_cpt.statistical_model.out_of_domain import SCALE
 from bayes_cpt.statistical_model.pymc_model import build, domain_models, measured_points
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A posterior and what it was made from.
+    """A posterior, and the model and data it was sampled from; `fit` and `bayes_cpt.load` return one.
 
     Parameters
     ----------
     tree
-        ArviZ groups: posterior, sample_stats, observed_data, constant_data and, once checked, posterior_predictive.
-        The posterior's ``effect_NAME`` are the discrepancy's effects on the fitted runs.
+        ArviZ groups: posterior (chain, draw, ...), sample_stats, observed_data (nats), constant_data (run and step of
+        each measured point) and, after `bayes_cpt.predictive_check`, posterior_predictive. Variables ``effect_NAME`` of
+        the posterior are the discrepancy's effects on the fitted runs.
     spec
         The model.
     curves
         The fitted runs, their LRs and losses.
     models
-        By domain, what is fixed about its model.
+        By domain, the parts of its model that are not sampled.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> fit = bc.fit(curves)  # doctest: +SKIP
+    >>> fit.converged, fit.domains  # doctest: +SKIP
+    (True, ('pt', 'cpt'))
+    >>> fit.posterior["annealing_drop"].mean(["chain", "draw"])  # nats, by domain  # doctest: +SKIP
     """
 
     tree: xr.DataTree
@@ -76,7 +83,7 @@ class Fit:
 
     @property
     def converged(self) -> bool:
-        """Whether the sampler's diagnostics allow to trust the draws."""
+        """Whether the sampler's diagnostics are good enough to trust the draws."""
         return bool(self.tree.attrs["converged"])
 
     @property
@@ -89,18 +96,26 @@ class Fit:
 class Prepared:
     """A model compiled for curves: it can be fitted to all of them, or to a part, without compiling again.
 
+    `prepare` returns one.
+
     Parameters
     ----------
     spec
-        The model file.
+        The model.
     curves
         Runs and their LRs; losses of the fitted domains.
     observations
-        What is fitted.
+        The measured losses, their features and the units of priors.
     pymc_model
         The model in PyMC.
     density
         Its log density.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> prepared = bc.prepare(curves, "cpt-replay")  # doctest: +SKIP
+    >>> prepared.pymc_model.free_RVs  # doctest: +SKIP
     """
 
     spec: ModelSpec
@@ -129,14 +144,32 @@ def fit(
         By default all that were measured: ``pt`` and ``cpt`` by the law; others, in continual pre-training, as a
         combination of the two.
     **sampler
-        draws, tune, chains, seed, progress: see `bayes_cpt.inference.settings.SamplerSettings`.
+        draws, tune, chains, seed, progress: see `bayes_cpt.SamplerSettings`.
+
+    Returns
+    -------
+    Fit
+        The posterior; ``converged`` says whether it can be trusted.
 
     Raises
     ------
     DataError, SpecError
         If the data or the model file do not fit the law.
+    SamplingError
+        If the sampler stopped early or gave draws that are not finite.
     KeyboardInterrupt
         If interrupted; nothing is kept.
+
+    References
+    ----------
+    Hoffman & Gelman, *The No-U-Turn Sampler*, Journal of Machine Learning Research 15, 2014.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.select(bc.read_curves(bc.shipped("data/microcpt")), "model_size == 332448")
+    >>> fit = bc.fit(curves, "cpt-replay", domains=["pt", "cpt"], seed=1)  # doctest: +SKIP
+    >>> print(fit.verdict)  # doctest: +SKIP
     """
     return fit_prepared(prepare(curves, model, domains=domains), SamplerSettings(**sampler))
 
@@ -144,7 +177,30 @@ def fit(
 def prepare(
     curves: Curves, model: str | Path | ModelSpec = DEFAULT_MODEL, *, domains: Sequence[str] | None = None
 ) -> Prepared:
-    """Compile a model for curves; arguments and errors as of `fit`."""
+    """Compile a model for curves, without sampling it.
+
+    Parameters
+    ----------
+    curves, model, domains
+        See `fit`.
+
+    Returns
+    -------
+    Prepared
+        The compiled model, for example for `bayes_cpt.prior_predictive` or `bayes_cpt.calibrate`.
+
+    Raises
+    ------
+    DataError, SpecError
+        If the data or the model file do not fit the law.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> prepared = bc.prepare(curves, "cpt-replay")  # doctest: +SKIP
+    >>> prepared.observations.domains  # doctest: +SKIP
+    ('pt', 'cpt')
+    """
     spec = read_spec(model)
     observations = observe(curves, spec.law, domains)
     pymc_model = build(spec, observations)
@@ -164,9 +220,9 @@ def fit_prepared(
     prepared
         The compiled model. The scales of its priors are those of all its curves.
     settings
-        Of the sampler.
+        Settings of the sampler.
     left_out
-        What is not fitted.
+        The runs, or steps of runs, that are not fitted.
     """
     observations = without(prepared.observations, left_out)
     density = prepared.density._replace(data={**prepared.density.data, **measured_points(observations)})
@@ -183,20 +239,20 @@ def fit_prepared(
 
 
 def _ratios(curves: Curves, left_out: Holdout) -> set[float]:
-    """Return the replay ratios of the runs of which something is fitted."""
+    """Return the replay ratios of the runs with fitted losses."""
     fitted = left_out.fitted(curves)
     return set(fitted.runs["replay"].loc[fitted.losses["run"].unique()].dropna())
 
 
 def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
-    """Make a fit of draws: add the effects on the fitted runs, the data, and what they were made from.
+    """Return a fit from draws of the parameters: add the effects on the fitted runs, the data and the attributes.
 
     Parameters
     ----------
     prepared, left_out
-        As of `fit_prepared`.
+        See `fit_prepared`.
     drawn
-        Draws of the parameters given what was not left out, with the attributes seed, sampling, converged, verdict.
+        Draws of the parameters given the fitted losses, with the attributes seed, sampling, converged, verdict.
     """
     spec, observations = prepared.spec, without(prepared.observations, left_out)
     curves = left_out.fitted(prepared.curves)
@@ -224,18 +280,38 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
 
 def without(observations: Observations, left_out: Holdout) -> Observations:
     """Leave the measurements of some runs' steps out; the design stays as it is."""
-    static = observations.design
-    kept = static.step < left_out.first_steps(static.runs)[static.run]
+    design = observations.design
+    kept = design.step < left_out.first_steps(design.runs)[design.run]
     return observations.only(kept)
 
 
 def summary(fit: Fit) -> pd.DataFrame:
-    """Return a table of the parameters and the law's own coefficients: mean, sd, 90 % interval, ESS, R-hat."""
+    """Return a table of the parameters and the law's own coefficients.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+
+    Returns
+    -------
+    DataFrame
+        One row per parameter and domain: mean, sd, 90 % interval, bulk and tail ESS, R-hat, Monte Carlo errors.
+
+    References
+    ----------
+    Vehtari et al., *Rank-normalization, folding, and localization: An improved R-hat*, Bayesian Analysis 16, 2021.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.summary(bc.load("fit.nc")).loc["alpha[pt]", ["mean", "sd", "r_hat"]]  # doctest: +SKIP
+    """
     return summarise(fit.tree, ci_prob=0.9, round_to="none")
 
 
 def with_draws(fit: Fit, places: IntArray) -> Fit:
-    """Return a fit with the draws at these places, chains one after the other, as one chain."""
+    """Return a fit with the draws at these indices, counted over the concatenated chains, as one chain."""
     posterior = fit.posterior
     chain, draw = (xr.DataArray(index, dims="place") for index in divmod(places, posterior.sizes["draw"]))
     chosen = posterior.drop_vars(["chain", "draw"]).isel(chain=chain, draw=draw).rename(place="draw")
@@ -252,10 +328,11 @@ def _observed(observations: Observations) -> xr.Dataset:
 
 def _constant(observations: Observations) -> xr.Dataset:
     """Return run and step of every measured point."""
-    runs, static = np.array(observations.design.runs), observations.design
+    design = observations.design
+    runs = np.array(design.runs)
     columns = {}
     combined = {domain: found.places for domain, found in observations.out_of_domain.items()}
     for domain, places in {**observations.places, **combined}.items():
-        columns[f"run_{domain}"] = (f"point_{domain}", runs[static.run[places]])
-        columns[f"step_{domain}"] = (f"point_{domain}", static.step[places])
+        columns[f"run_{domain}"] = (f"point_{domain}", runs[design.run[places]])
+        columns[f"step_{domain}"] = (f"point_{domain}", design.step[places])
     return xr.Dataset(columns)

@@ -1,11 +1,11 @@
-"""What a sampler is told: how many draws, chains and warm-up draws, and the seed."""
+"""Settings of the sampler: numbers of draws, warm-up draws and chains, and the seed."""
 
 from dataclasses import dataclass
 from typing import TypedDict
 
 
 class SamplerOptions(TypedDict, total=False):
-    """Keyword arguments that `bayes_cpt.fit` and its like take: the fields of `SamplerSettings`."""
+    """Keyword arguments of `bayes_cpt.fit` and other functions that sample: the fields of `SamplerSettings`."""
 
     draws: int
     tune: int
@@ -16,20 +16,26 @@ class SamplerOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """Options of the sampler.
+    """Settings of the sampler.
 
     Parameters
     ----------
     draws
-        Draws of each chain that are kept.
+        Draws per chain that are kept.
     tune
-        Warm-up draws of each chain, which are not.
+        Warm-up draws per chain, which are not kept.
     chains
-        Chains, each from a start of its own.
+        Number of chains, each with its own start.
     seed
-        Same seed, same machine: same draws.
+        Seed of the random numbers. The same seed on the same machine gives the same draws.
     progress
         Whether to show a progress bar.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.SamplerSettings(seed=7)
+    SamplerSettings(draws=1000, tune=300, chains=4, seed=7, progress=True)
     """
 
     draws: int = 1000
@@ -41,4 +47,4 @@ class SamplerSettings:
 
 DEFAULTS = SamplerSettings()
 REFIT = SamplerSettings(draws=400, tune=300, chains=2, progress=False)
-"""Of fits that are made many times over, to be scored: fewer draws than a fit for use needs."""
+"""Settings of the many fits of a backtest or comparison: fewer draws than for a fit that is used."""

@@ -1,12 +1,12 @@
-"""What a law is made of: the terms of the loss, each a small pure function, and how they are put together.
+"""Laws: the terms of the loss, each a small pure function, and how they are combined.
 
-A term's formula takes what it needs by the names of its arguments: features (`bayes_cpt.laws.features.FEATURES`) and
-coefficients. The same text runs on NumPy arrays, PyTensor variables and xarray objects, if it is written with operators
+A term's formula takes its inputs by the names of its arguments: features (`bayes_cpt.laws.features.FEATURES`) and
+coefficients. The same code runs on NumPy arrays, PyTensor variables and xarray objects, if it is written with operators
 and NumPy ufuncs alone (``np.exp``, ``np.log``, ``np.log1p``, ``np.expm1``, ``np.sqrt``).
 
-The coefficients in the equations of papers are hardly identified (Wang et al. 2025: B = 29.1 with beta = .001 fits as
-well as B = .28 with beta = .36). A loss, a drop, a change at a given amount of training are. So what is sampled are
-such quantities, and a term may say how its coefficients follow from them.
+The data hardly identify the coefficients in the equations of papers (Wang et al. 2025: B = 29.1 with beta = .001 fits
+as well as B = .28 with beta = .36). They identify a loss, a drop or a change at a given amount of training. Such
+quantities are therefore sampled, and a term may have a function that converts them to its coefficients.
 """
 
 import inspect
@@ -21,8 +21,7 @@ import numpy as np
 from bayes_cpt._support.typing import Array
 from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import FEATURES, FittedRange
-from bayes_cpt.laws.memory_kernels import EXPONENTIAL, MemoryKernel
-from bayes_cpt.runs.lineage import Phase
+from bayes_cpt.laws.memory_kernels import EXPONENTIAL, MemoryKernel, kernel_probe
 
 
 class Terms(NamedTuple):
@@ -39,7 +38,7 @@ class Terms(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """What of a domain is known before any data.
+    """The fixed properties of a domain.
 
     Parameters
     ----------
@@ -59,9 +58,9 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
 )
 """The domains that laws describe, by name."""
 RANGE = (*(field.name for field in fields(FittedRange)), "shift_sign")
-"""What a conversion may take that is not sampled."""
+"""Arguments of a conversion that are not sampled."""
 OF_THE_LEARNING_RATE = frozenset({"progress_pt", "progress_cpt", "forward_area_pt", "forward_area_cpt"})
-"""Features that a law of whole curves reads, and a law of final losses does not."""
+"""Features that laws of whole curves read, and laws of final losses do not."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,15 @@ class Term:
         From sampled parameters and the range of the fitted data (`bayes_cpt.laws.features.FittedRange`, and
         ``shift_sign``), by name, to those coefficients that are not sampled themselves, as a dictionary. An argument of
         the formula that is neither a feature nor among these is a sampled parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bayes_cpt as bc
+    >>> def saturating(forward_area_cpt, B, E):
+    ...     return -B * np.expm1(-E * forward_area_cpt)
+    >>> float(bc.Term(saturating).formula(forward_area_cpt=0.5, B=0.4, E=2.0).round(3))
+    0.253
     """
 
     formula: Callable[..., Array]
@@ -89,18 +97,17 @@ class Term:
 
 @dataclass(frozen=True)
 class History:
-    """How a law does without the pre-training of a checkpoint, which is not known.
+    """What replaces the pre-training of a checkpoint, if it is not known.
 
     Parameters
     ----------
     features
-        From features and sampled parameters, by name, to the features and coefficients that the pre-training would
-        give, as a dictionary.
+        From features and sampled parameters, by name, to the features and coefficients that depend on the pre-training,
+        as a dictionary.
     parameters
-        From sampled parameters to what the terms' conversions take in place of parameters and ranges that only a known
-        pre-training identifies.
+        From sampled parameters to the arguments of conversions that only a known pre-training identifies.
     shared
-        Names of the sampled parameters that belong to the checkpoint and are common to the domains.
+        Names of the sampled parameters of the checkpoint, common to all domains.
     """
 
     features: Callable[..., Mapping[str, Array]]
@@ -110,29 +117,43 @@ class History:
 
 @dataclass(frozen=True)
 class Law:
-    """A law: the terms of the loss, and how drops of the learning rate (LR) come into effect.
+    """A law: the terms of the loss, and how drops of the learning rate (LR) take effect.
 
     Parameters
     ----------
     name
         Key in ``bayes_cpt.LAWS``.
     equation
-        What it says, for people.
+        Its equation, as text.
     base
-        The loss of training without annealing or shift.
+        The loss of training without annealing or shift, nats.
     annealing
-        What annealing wins; None if the law has no such term.
+        The change of the loss by annealing; None if the law has no such term.
     shift
-        By domain, what the new distribution of continual pre-training (CPT) does; empty for a law of pre-training.
+        By domain, the change by the new data of continual pre-training (CPT); empty for a law of pre-training.
     memory_kernel
-        How drops of the LR come into effect.
+        How drops of the LR take effect.
     history
-        How the law does without the pre-training; None if it reads that from the data.
+        What replaces the pre-training; None if the law reads it from the data.
 
     Raises
     ------
     SpecError
-        If a formula or a conversion has arguments without a name of their own, or a domain is not in ``DOMAINS``.
+        If a formula or a conversion has arguments without a name (``**kwargs``), or a domain is unknown.
+
+    References
+    ----------
+    Tissue et al. 2024, arXiv 2408.11029, Eq. 1; Wang et al., ICML 2025, arXiv 2505.07796, Eq. 2 to 10.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> law = bc.LAWS["annealing"]
+    >>> law.equation, law.features
+    ('L0 + A S1^-alpha - C S2', ('progress_pt', 'annealing_area_pt'))
+    >>> features = {"progress_pt": 4.0, "annealing_area_pt": 1.0}
+    >>> law.predict("pt", features, {"L0": 3.0, "A": 0.5, "alpha": 0.5, "C": 0.1}).loss
+    3.15
     """
 
     name: str
@@ -152,10 +173,10 @@ class Law:
                 if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL, argument.POSITIONAL_ONLY):
                     raise SpecError(
                         f"law {self.name!r}: {argument.name!r} of {function.__name__} names no feature and no "
-                        "parameter: write out each as an argument of its own"
+                        "parameter: name each one as an argument"
                     )
 
-    # What it reads and samples
+    # Its inputs
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -175,20 +196,20 @@ class Law:
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the sampled parameters that its coefficients are made of, each domain with its own."""
+        """Names of the sampled parameters that determine its coefficients; each domain has its own."""
         return tuple(name for name in self._sampled if name not in self.checkpoint_parameters)
 
     @property
     def checkpoint_parameters(self) -> tuple[str, ...]:
-        """Names of the sampled parameters that belong to the checkpoint and are common to the domains."""
+        """Names of the sampled parameters of the checkpoint, common to all domains."""
         return () if self.history is None else self.history.shared
 
     @property
     def sampled(self) -> tuple[str, ...]:
-        """Names of all its sampled parameters, those that shape the memory kernel included."""
+        """Names of all its sampled parameters, with those of the memory kernel."""
         return _in_order([*self.parameters, *self.memory_kernel.parameters, *self.checkpoint_parameters])
 
-    # What it is for
+    # The data that it describes
 
     @property
     def has_shift(self) -> bool:
@@ -220,7 +241,7 @@ class Law:
         """Whether it reads the pre-training from the data."""
         return self.history is None
 
-    # What it says
+    # Its predictions
 
     def coefficients(self, fitted_range: FittedRange, domain: str, **parameters: Array) -> dict[str, Array]:
         """Return its coefficients on a domain.
@@ -299,14 +320,14 @@ class Law:
     def fingerprint(self) -> list[float]:
         """Return numbers that change with the definition of the law.
 
-        They are its coefficients, its terms and its memory kernel at fixed values of what they depend on. Two laws
-        whose fingerprints agree (to some 1e-9, as machines differ) say the same.
+        They are its coefficients, terms and memory kernel at fixed inputs. Two laws with equal fingerprints (up to
+        about 1e-9, as machines differ) have the same definition.
         """
         names = sorted(self.sampled)
         parameters = dict(zip(names, 0.3 + 0.5 * np.arange(len(names)) / len(names), strict=True))
         parameters |= {"memory": 30.0} if "memory" in parameters else {}
         own = {name: parameters[name] for name in (*self.parameters, *self.checkpoint_parameters)}
-        found = [*_kernel_probe(self.memory_kernel, parameters)]
+        found = kernel_probe(self.memory_kernel, parameters)
         for domain in self.domains:
             coefficients = self.coefficients(_PROBED_RANGE, domain, **own)
             terms = self.predict(domain, _PROBED_FEATURES, coefficients)
@@ -314,7 +335,7 @@ class Law:
             found += [np.ravel(np.broadcast_to(term, (_PROBES,))) for term in terms]
         return np.concatenate(found).tolist()
 
-    # How it is put together
+    # How it is composed
 
     def _terms(self, domain: str) -> list[Term]:
         own = (self.base, self.annealing, self.shift.get(domain))
@@ -336,7 +357,7 @@ class Law:
 
     @cached_property
     def _sampled(self) -> tuple[str, ...]:
-        """Arguments that are no features, no ranges, and are not made of others."""
+        """Arguments that are neither features nor ranges, and do not follow from others."""
         made = {name for domain in self.domains for term in self._terms(domain) for name in term.converted}
         asked = (name for function in self._functions for name in _arguments(function))
         replaced = frozenset() if self.history is None else _keys(self.history.parameters)
@@ -345,7 +366,7 @@ class Law:
 
     @cached_property
     def _of_history(self) -> frozenset[str]:
-        """Names of the features and coefficients that a known pre-training would give."""
+        """Names of the features and coefficients that depend on the pre-training."""
         return frozenset() if self.history is None else _keys(self.history.features)
 
 
@@ -353,16 +374,6 @@ _PROBES = 3
 _PROBED_FEATURES = {name: np.linspace(0.1, 0.9, _PROBES) + 0.02 * place for place, name in enumerate(FEATURES)}
 _PROBED_FEATURES |= {"replay_ratio": np.linspace(0.1, 0.9, _PROBES)}
 _PROBED_RANGE = FittedRange(*(1 + 0.1 * np.arange(len(fields(FittedRange)))))
-
-
-def _kernel_probe(kernel: MemoryKernel, parameters: Mapping[str, float]) -> list[np.ndarray]:
-    """Return annealing areas of a short phase that warms up and decays."""
-    rates = np.concatenate([np.linspace(0.1, 1, 5), np.linspace(1, 0.05, 55)])
-    drop = np.where(np.arange(rates.size) < 5, 0.0, -np.diff(rates, prepend=0.0))
-    phase = Phase(rates, np.ones(rates.size), drop, warmup=5)
-    weights = kernel.weights(**{name: np.asarray(parameters[name]) for name in kernel.parameters})
-    makers = [rows for rows in (kernel.rows, kernel.warmup_rows) if rows is not None]
-    return [np.ravel(weights @ rows(phase, np.array([8, 30, 60]), 1.0)) for rows in makers]
 
 
 @cache

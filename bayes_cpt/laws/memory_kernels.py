@@ -1,11 +1,11 @@
-"""Memory kernels: how a drop of the learning rate (LR) comes into effect in the annealing term, and ``MEMORY_KERNELS``.
+"""Memory kernels: how a drop of the learning rate (LR) takes effect in the annealing term, and ``MEMORY_KERNELS``.
 
-The annealing area of a law is the sum over all changes of the LR of the drop times a kernel that grows from 0 to the
-memory (in steps). Its shape has parameters that a sampler varies, so the area is kept as rows, computed once from the
-exact LR of every step, whose weighted sum is the area: the weights alone depend on the parameters.
+The annealing area is a sum over all changes of the LR: the drop times a kernel that grows from 0 to the memory (in
+steps). The shape of the kernel has sampled parameters. The area is therefore stored as rows, computed once from the
+exact LR of every step. The area is a weighted sum of the rows, and only the weights depend on the parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,43 +18,60 @@ from bayes_cpt.laws.areas import TINY, annealing_area, faded, forward_area
 from bayes_cpt.runs.lineage import Phase
 
 MEMORIES: FloatArray = np.geomspace(1, 200_000, 48)
-"""Grid of the annealing's memory in steps. Interpolation on it is right to about 1e-4 of the annealing term."""
+"""Grid of the annealing's memory in steps. Interpolation on it is accurate to about 1e-4 of the annealing term."""
 RATE_WEIGHTS: FloatArray = np.linspace(-0.2, 0.6, 5)
 """Grid of Eq. 9's exponent of the LR."""
 DECAY_RATES: FloatArray = np.geomspace(5e-7, 3, 36)
 """Grid of rates, per step at the peak LR, of which a power-law kernel is a mixture."""
 SLOWER_RATES: FloatArray = DECAY_RATES[0] * (DECAY_RATES[1] / DECAY_RATES[0]) ** np.arange(-62.0, 0.0)
-"""The same grid carried on to rates at which nothing comes into effect: they count in the mixture, and have no rows."""
+"""The same grid extended to rates at which no drop takes effect: they count in the mixture, and have no rows."""
 RATE_POWERS: FloatArray = np.linspace(-0.25, 1.75, 9)
 """Grid of the multi-power law's exponent of the LR after the drop."""
 BLOCKS = 80
-"""Drops of an LR are put together to so many at most: each is a hundredth of the peak or so."""
+"""Largest number of drops of an LR, after neighbouring ones are joined: each is about a hundredth of the peak."""
 SMALLEST_SHARE = 1e-3
-"""Of the peak: below it an LR counts as this in powers of the LR."""
+"""Share of the peak: in powers of the LR, a smaller LR counts as this."""
 
 
 @dataclass(frozen=True)
 class MemoryKernel:
-    """How drops of the LR come into effect.
+    """How drops of the LR take effect.
 
     Parameters
     ----------
     parameters
-        Names of the sampled parameters that shape it, ``memory``, in steps, among them; none where the law does not
-        depend on the LR.
+        Names of the sampled parameters of its shape, among them ``memory``, in steps; empty for laws without an LR.
     rows
         From a phase, positions in it (steps done) and the peak LR to (rows, points): shares of full annealing from the
-        peak.
+        peak, dimensionless.
     weights
         From the parameters by name (each ...) to (..., rows). Written with operators and NumPy ufuncs, so that it
         runs on NumPy and PyTensor.
     warmup_rows
-        As ``rows``, for the rises of the PT warm-up; None where they do not count.
+        The same as ``rows`` for the rises of the PT warm-up; None if they do not count.
 
     Raises
     ------
     SpecError
-        If it has parameters, and ``memory`` is none of them.
+        If it has parameters, but not ``memory``.
+
+    References
+    ----------
+    Tissue et al. 2024, arXiv 2408.11029, Eq. 1 (``exponential``); Wang et al., ICML 2025, arXiv 2505.07796, Eq. 9
+    (``rate-weighted``); Luo et al., ICLR 2025, arXiv 2503.12811 (``multi-power``).
+
+    Examples
+    --------
+    Shares of full annealing halfway through a linear decay and at its end, with a memory of 100 steps:
+
+    >>> import numpy as np
+    >>> import bayes_cpt as bc
+    >>> from bayes_cpt.runs.lineage import Segment, phases_of
+    >>> decay = Segment("pt", bc.learning_rates(bc.linear(peak=1e-3, steps=1000)))
+    >>> kernel = bc.MEMORY_KERNELS["exponential"]
+    >>> rows = kernel.rows(phases_of([decay])[0], np.array([500, 1000]), 1e-3)
+    >>> (kernel.weights(memory=np.array(100.0)) @ rows).round(2).tolist()
+    [0.4, 0.9]
     """
 
     parameters: tuple[str, ...]
@@ -65,9 +82,19 @@ class MemoryKernel:
     def __post_init__(self) -> None:
         if self.parameters and "memory" not in self.parameters:
             raise SpecError(
-                "a memory kernel has the parameter 'memory', in steps, which areas are scaled by; it has only "
+                "a memory kernel needs the parameter 'memory', in steps, by which areas are scaled; it has only "
                 f"{', '.join(self.parameters)}"
             )
+
+
+def kernel_probe(kernel: MemoryKernel, parameters: Mapping[str, float]) -> list[FloatArray]:
+    """Return annealing areas of a short phase with warm-up and decay: numbers that change with the kernel."""
+    rates = np.concatenate([np.linspace(0.1, 1, 5), np.linspace(1, 0.05, 55)])
+    drop = np.where(np.arange(rates.size) < 5, 0.0, -np.diff(rates, prepend=0.0))
+    phase = Phase(rates, np.ones(rates.size), drop, warmup=5)
+    weights = kernel.weights(**{name: np.asarray(parameters[name]) for name in kernel.parameters})
+    makers = [rows for rows in (kernel.rows, kernel.warmup_rows) if rows is not None]
+    return [np.ravel(weights @ rows(phase, np.array([8, 30, 60]), 1.0)) for rows in makers]
 
 
 def exponential_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
@@ -81,12 +108,12 @@ def memory_weights(memory: Array) -> Array:
 
 
 def weighted_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Return the rows of Eq. 9: as `exponential_rows`, each m_i times (LR_i / peak)^rate_weight, by both."""
+    """Return the rows of Eq. 9, by rate weight and memory: `exponential_rows` with m_i (LR_i / peak)^rate_weight."""
     until = int(position.max(initial=0))
     drop, share = phase.drop[:until], np.maximum(phase.learning_rate[:until] / peak, SMALLEST_SHARE)
     rows = np.empty((RATE_WEIGHTS.size, MEMORIES.size, position.size))
     for column, memory in enumerate(MEMORIES):
-        # `faded` has the factor with which a step of several steps' tokens counts, so what is summed is S2 at weight 0
+        # `faded` includes the factor of a step with the tokens of several steps, so the sum is S2 at weight 0
         momentum = faded(drop + TINY, phase.tokens, memory) / memory
         for row, weight in enumerate(RATE_WEIGHTS):
             rows[row, column] = np.concatenate([[0.0], np.cumsum(momentum * share**weight)])[position] / peak
@@ -111,10 +138,9 @@ def multi_power_rows(phase: Phase, position: IntArray, peak: float) -> FloatArra
 
 
 def multi_power_warmup_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
-    """Return, as `multi_power_rows`, those of the rises of the PT warm-up by what of their effect is still to come.
+    """Return rows like `multi_power_rows` for the rises of the PT warm-up: the part of their effect still to come.
 
-    The multi-power law counts them as the negative drops that they are. Once all of their effect is there, that is a
-    constant, which L0 absorbs.
+    The multi-power law counts rises as negative drops. Their full effect is a constant, which L0 absorbs.
     """
     rises = np.where(np.arange(phase.drop.size) < phase.warmup, np.diff(phase.learning_rate, prepend=0.0), 0.0)
     return _sum_over_drops(phase._replace(drop=rises), position, peak, lambda reached: np.exp(-reached))
@@ -147,7 +173,7 @@ def multi_power_weights(memory: Array, rate_power: Array, tail: Array) -> Array:
 
 
 def _blocks(phase: Phase, peak: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Put neighbouring drops together: their sums, mean forward area before them, and mean share of the peak LR."""
+    """Join neighbouring drops: their sums, mean forward area before them, and mean share of the peak LR."""
     at = np.flatnonzero(phase.drop)
     size = np.abs(phase.drop[at])
     middle = np.floor((np.cumsum(size) - size / 2) / max(size.sum() / BLOCKS, peak / BLOCKS))
@@ -171,7 +197,7 @@ def _outer(first: Array, second: Array) -> Array:
 
 
 NONE = MemoryKernel((), lambda _phase, position, _peak: np.zeros((1, position.size)), lambda: np.ones(1))
-"""Of laws that do not read the LR."""
+"""For laws that do not read the LR."""
 EXPONENTIAL = MemoryKernel(("memory",), exponential_rows, memory_weights)
 RATE_WEIGHTED = MemoryKernel(("memory", "rate_weight"), weighted_rows, weighted_weights)
 MULTI_POWER = MemoryKernel(

@@ -1,1 +1,1 @@
-"""Curves of known coefficients: those published, and losses simulated from any."""
+"""Curves with known coefficients: published coefficients, and simulated losses."""

@@ -1,4 +1,4 @@
-"""Loss curves of known coefficients: what a law says of a schedule, and data to test what a fit recovers."""
+"""Loss curves with known coefficients: predictions of a law for a schedule, and data to test what a fit recovers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ PEAK, WARMUP, PT_STEPS, CPT_STEPS = 2e-3, 100, 6000, 3000
 LOSS = 3.0
 MODEL_SIZE = 100_000_000
 RATIOS = (0.0, 0.1, 0.3, 1.0)
-"""Of `pilot_runs`; rates in units of nothing in particular, LOSS in nats."""
+"""Settings of `pilot_runs`: PEAK is an LR, LOSS is in nats."""
 
 
 def law_curve(
@@ -33,14 +33,14 @@ def law_curve(
     memory: float = 1000.0,
     every: int = 100,
 ) -> dict[str, Terms]:
-    """Return what a law says of one CPT run, by domain: its terms at the run's steps 0, ``every``, 2 ``every``, ...
+    """Return a law's prediction for one CPT run, by domain: its terms at the run's steps 0, ``every``, 2 ``every``, ...
 
-    The same as `simulate` without noise, in a fiftieth of its time: to look at many schedules.
+    The same as `simulate` without noise, in a fiftieth of its time: to examine many schedules.
 
     Parameters
     ----------
     name
-        Of the law; one that knows the pre-training, of one model size and the exponential memory kernel.
+        Name of the law: one with known pre-training, one model size and the exponential memory kernel.
     coefficients
         By domain, the law's own coefficients.
     pretraining, schedule
@@ -48,9 +48,14 @@ def law_curve(
     replay
         Share of D_pt in the CPT data.
     memory
-        Of the annealing, in steps; the default is the paper's.
+        Memory of the annealing, in steps; the default is the paper's.
     every
         Steps between points.
+
+    Returns
+    -------
+    dict of str to Terms
+        By domain, terms (points,) in nats.
     """
     lineage = [
         Segment("pt", schedules.learning_rates(pretraining)),
@@ -82,34 +87,39 @@ def simulate(
     seed: int,
     kernel: Mapping[str, float] = MappingProxyType({}),
 ) -> Curves:
-    """Give runs the losses that a law says, with independent Gaussian noise.
+    """Give runs the losses that a law predicts, with independent Gaussian noise.
 
     Parameters
     ----------
     planned
         Runs and their LRs.
     name
-        Of the law.
+        Name of the law.
     coefficients
         By domain, the law's own coefficients.
     memory
-        Of the annealing, in steps.
+        Memory of the annealing, in steps.
     noise
-        Standard deviation, nats; 0 for the law itself.
+        Standard deviation of the noise, nats; 0 for the law itself.
     every
         Steps between points; the first step measured is ``every`` in pre-training, 0 in CPT.
     seed
-        Of the noise.
+        Seed of the noise.
     kernel
-        Further parameters of the memory kernel, where the law has any.
+        Further parameters of the memory kernel, if it has any.
+
+    Returns
+    -------
+    Curves
+        The runs with simulated losses.
     """
     random = np.random.default_rng(seed)
     peak = max(planned.learning_rate(run).max() for run in planned.runs.index)
     points = pd.concat([_points(planned, str(run), every) for run in planned.runs.index], ignore_index=True)
-    static = design(planned, points, peak, LAWS[name].memory_kernel)
+    evaluated = design(planned, points, peak, LAWS[name].memory_kernel)
     shape = {name: np.asarray(value) for name, value in {"memory": memory, **kernel}.items()}
-    features = with_areas(static, shape)
-    places = static.places(points)
+    features = with_areas(evaluated, shape)
+    places = evaluated.places(points)
     losses = [
         points.assign(
             domain=domain,
@@ -126,16 +136,30 @@ def _points(planned: Curves, run: str, every: int) -> pd.DataFrame:
 
 
 def pilot_runs(described: Law, points: int = 12) -> Curves:
-    """Return a small design of runs that a law describes: pre-training, and four continual pre-training runs.
+    """Return a small design of runs that a law describes: pre-training (PT), and four runs of continual pre-training.
 
-    All losses are 3 nats: a template gives priors their units.
+    All losses are 3 nats: such a template sets the units of priors, for example for `bayes_cpt.calibrate`.
 
     Parameters
     ----------
     described
-        The law, which decides on phases, replay ratios, lengths and whether the pre-training is known.
+        The law: it decides on phases, replay ratios, lengths and whether the PT is known.
     points
-        Measured in each run.
+        Measured points per run.
+
+    Returns
+    -------
+    Curves
+        The runs, their LRs and losses.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> curves = bc.pilot_runs(bc.LAWS["cpt-replay"])
+    >>> curves.runs["replay"].dropna().to_dict()
+    {'wsd': 0.0, 'cosine': 0.1, 'linear': 0.3, 'constant': 1.0}
+    >>> bc.pilot_runs(bc.LAWS["open-checkpoint"]).runs["phase"].unique().tolist()
+    ['cpt']
     """
     pilots: dict[str, Schedule] = {
         "wsd": wsd(PEAK, CPT_STEPS, WARMUP),

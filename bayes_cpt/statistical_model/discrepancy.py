@@ -1,22 +1,22 @@
 """Structured discrepancy: how whole runs depart from the law, beyond measurement noise.
 
-The loss of a run is law + discrepancy + noise. The discrepancy is a sum of Gaussian effects, each of which multiplies
-a column that is zero where the effect has had nothing to act on:
+The loss of a run is law + discrepancy + noise. The discrepancy is a sum of Gaussian effects. Each effect multiplies a
+column, which is zero at points that the effect does not concern:
 
 - ``smooth``: the law's own misfit over log forward area, common to all runs (Matern-3/2, by its leading modes), and
   a slope that is 0 on the data and opens the band beyond them;
-- ``warmup``: what the power law leaves just after the PT warm-up, common to all runs, gone after a few times the
-  warm-up's forward area;
+- ``warmup``: the misfit of the power law just after the PT warm-up, common to all runs; it disappears after a few
+  times the warm-up's forward area;
 - ``size``: 0 for the fitted model sizes, growing with each e-fold of size beyond them;
-- ``offset``: a run from scratch as a whole sits a little above or below the law;
-- ``annealing``: a run's annealing is a little larger or smaller than the law's, the more so beyond the data;
+- ``offset``: a run from scratch as a whole lies a little above or below the law;
+- ``annealing``: a run's annealing is a little larger or smaller than the law's; the difference grows beyond the data;
 - ``shift``: a run's distribution shift is a little larger or smaller than the law's;
 - ``shape``: the shift's own misfit over log forward area of continual pre-training, common to all runs.
 
-A child inherits the discrepancy that its parent had at the branch, and its own effects act on what comes after it: so
-its discrepancy starts where the parent's was. Given the law's parameters all effects are Gaussian, so the likelihood
-integrates them out exactly (Woodbury's identity), at a cost linear in the points. docs/lab-log/discrepancy.md has the
-evidence. Everything here runs on NumPy, with leading dimensions for draws, and on PyTensor.
+A child inherits the discrepancy of its parent at the branch, and its own effects act after the branch, so its
+discrepancy starts at the parent's. Given the law's parameters all effects are Gaussian, and the likelihood integrates
+them out exactly (Woodbury's identity), at a cost linear in the points. docs/lab-log/discrepancy.md has the evidence.
+Everything here runs on NumPy, with leading dimensions for draws, and on PyTensor.
 """
 
 from collections.abc import Callable
@@ -35,19 +35,19 @@ SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""
 SMOOTH_MODES = 10
 WARMUP_RATES = np.array([1.0, 2.0, 4.0])
-"""Rates at which what the warm-up leaves fades, per forward area of the warm-up."""
+"""Rates at which the misfit after the warm-up fades, per forward area of the warm-up."""
 SHAPE_RANGE = (-6.0, 1.0)
 """Logs of the forward area of continual pre-training, over its largest, between which the shift's shape may vary."""
 SHAPE_MODES = 8
 EXTRAPOLATION = 2.0
 """E-folds of forward area beyond the data over which the smooth process is still defined; it stays constant there."""
 OPENING = 1.5
-"""By how much of its own size the law's misfit may grow with each e-fold of forward area beyond the data."""
+"""Growth of the law's misfit per e-fold of forward area beyond the data, as a multiple of its size."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A domain's law and noise at the points of a design: what the columns of effects are made of.
+    """A domain's law and noise at the points of a design, from which the columns of effects are computed.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Evaluation:
 
     @property
     def law(self) -> Array:
-        """What the law says, (..., points)."""
+        """The loss that the law predicts, (..., points)."""
         return self.terms.loss
 
     @cached_property
@@ -90,7 +90,7 @@ def curves(law: Law) -> bool:
 
 
 def known_curves(law: Law) -> bool:
-    """Whether a law describes whole curves from a known pre-training, whose log forward area the data give."""
+    """Whether a law describes whole curves with known pre-training, so that their forward area is known."""
     return not law.is_final and law.knows_checkpoint
 
 
@@ -106,27 +106,44 @@ def sized(law: Law) -> bool:
 
 @dataclass(frozen=True)
 class Component:
-    """One kind of effect.
+    """One kind of effect: a component of the discrepancy.
 
     Parameters
     ----------
     columns
-        From an `Evaluation` to what effects of size 1 do, (..., effects, points). It runs on NumPy, with leading
-        dimensions for draws, and on PyTensor.
+        From an `Evaluation` to the change of the loss by effects of size 1, (..., effects, points). It runs on NumPy,
+        with leading dimensions for draws, and on PyTensor. The effects' scale has the unit of a loss (nats) if the
+        columns are dimensionless.
     runs
-        From a design to the indices of the runs that have an effect each; None if the effects are common to all runs.
+        From a design to the indices of the runs with an effect of their own; None if the effects are common to all
+        runs.
     common
-        How many effects there are that are common to all runs.
+        Number of effects that are common to all runs.
     suits
-        The laws that it can be used with.
+        From a law to whether the component can be used with it.
     total
-        From an `Evaluation` and effects (..., effects), on NumPy, to what they do together, (..., points). It may be
-        given where there is a faster way than effects @ columns.
+        From an `Evaluation` and effects (..., effects), on NumPy, to their sum effects @ columns, (..., points).
+        Optional: give it if there is a faster way to compute the sum.
 
     Raises
     ------
     SpecError
-        If effects belong to runs and are common to all, or neither.
+        If it has neither ``runs`` nor ``common``, or both.
+
+    References
+    ----------
+    Kennedy & O'Hagan, *Bayesian calibration of computer models*, Journal of the Royal Statistical Society B 63, 2001.
+
+    Examples
+    --------
+    A slope over log forward area that all runs share, for laws of pre-training only:
+
+    >>> import bayes_cpt as bc
+    >>> slope = bc.Component(
+    ...     lambda evaluation: evaluation.log_forward_area[None], common=1, suits=lambda law: not law.has_shift
+    ... )
+    >>> slope.suits(bc.LAWS["annealing"]), slope.suits(bc.LAWS["cpt"])
+    (True, False)
     """
 
     columns: Callable[[Evaluation], Array]
@@ -137,10 +154,10 @@ class Component:
 
     def __post_init__(self) -> None:
         if (self.runs is None) != (self.common > 0):
-            raise SpecError("a discrepancy component has either runs that have an effect each, or a number in common")
+            raise SpecError("a discrepancy component has either effects of single runs (runs) or common ones (common)")
 
     def together(self, evaluation: Evaluation, effects: Array) -> Array:
-        """Return what effects (..., effects) do together, (..., points)."""
+        """Return the change of the loss by effects (..., effects), (..., points)."""
         if self.total is not None:
             return self.total(evaluation, effects)
         columns = self.columns(evaluation)
@@ -217,17 +234,17 @@ def _shift_total(evaluation: Evaluation, effects: Array) -> Array:
 
 
 def root_runs(design: Design) -> IntArray:
-    """Indices of the runs from scratch."""
+    """Return the indices of the runs from scratch."""
     return np.flatnonzero(design.parent < 0)
 
 
 def cpt_runs(design: Design) -> IntArray:
-    """Indices of the continual pre-training runs."""
+    """Return the indices of the continual pre-training runs."""
     return np.flatnonzero(design.is_cpt)
 
 
 def all_runs(design: Design) -> IntArray:
-    """Indices of all runs."""
+    """Return the indices of all runs."""
     return np.arange(len(design.runs))
 
 
@@ -243,11 +260,11 @@ COMPONENTS: Registry[Component] = Registry(
         "shape": Component(_shape_columns, common=SHAPE_MODES, suits=shifted_curves, total=_shape_total),
     },
 )
-"""Every component a model file may use, by the name that stands before ``_scale`` in it."""
+"""Components by name. A model file uses one by giving its scale a prior, as ``annealing_scale`` for ``annealing``."""
 
 
 def effect_labels(component: str, design: Design) -> list[str] | list[int]:
-    """Return what a component's effects belong to: runs by name, or modes by number."""
+    """Return the labels of a component's effects: names of runs, or numbers of modes."""
     found = COMPONENTS[component]
     return list(range(found.common)) if found.runs is None else [design.runs[index] for index in found.runs(design)]
 
@@ -258,7 +275,7 @@ def effect_dimension(component: str) -> str:
 
 
 def _inherited_columns(design: Design, term: Array) -> Array:
-    """Columns (..., runs, points) of effects that multiply what a term has gathered during each run of a lineage."""
+    """Columns (..., runs, points) of effects that multiply the change of a term during each run of a lineage."""
     # Products with 0/1 matrices rather than indexing by run: their gradients are fast in every backend
     own, below = _own(design), _below(design)
     at_start = term[..., design.start] * (design.parent >= 0)
@@ -283,7 +300,7 @@ def _own(design: Design) -> FloatArray:
 
 
 def _below(design: Design) -> IntArray:
-    """For run r and its ancestor a, at [a, r], the run by which r's lineage leaves a; a itself where it is none."""
+    """At [a, r], for run r and its ancestor a: the child of a in the lineage of r; a itself if a is no ancestor."""
     below = np.tile(np.arange(len(design.runs))[:, None], len(design.runs))
     for run, parent in enumerate(design.parent):
         if parent >= 0:
@@ -325,9 +342,9 @@ def _matern(distance: FloatArray) -> FloatArray:
 def noise_variance(
     relative_learning_rate: Array, shift: Array, noise_floor: Array, noise_learning_rate: Array, noise_shift: Array
 ) -> Array:
-    """Variance of a measured loss: a floor, a part that grows with LR, and one with LR x forgetting.
+    """Variance of a measured loss: a floor, a part that grows with LR, and one with LR x shift.
 
-    Curves are rougher at high LR, and most so where the shift is large (discrepancy.md's K).
+    Curves are rougher at high LR, and most of all if the shift is large (variant K of docs/lab-log/discrepancy.md).
     """
     by_rate = noise_learning_rate[..., None] * relative_learning_rate
     by_shift = noise_shift[..., None] * shift * relative_learning_rate

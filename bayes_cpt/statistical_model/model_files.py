@@ -1,15 +1,16 @@
-"""Model files: which law, which priors and why, which parts of the discrepancy.
+"""Model files: a law, priors with reasons, and components of the discrepancy.
 
 A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.registry.LAWS``; each table ``[priors.NAME]`` gives
 the prior of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by
 domain. Units make priors scale with the data: a ``loss`` is in units of the domain's loss at the end of pre-training,
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
-A model file may build on a shipped one: with ``extends = "cpt"`` it has that one's priors, but for those named in
-``without`` and those that it gives itself; with a ``law`` of its own it has these priors for that law.
-A part of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
-``in_likelihood = false`` it stays out of the fit, where it would let the law drift, and is added when predicting.
-The parameters of out-of-domain sets (``bayes_cpt.statistical_model.out_of_domain.PARAMETERS``) have priors together or
-not at all, but for ``k_scale``, by which runs depart from the coefficients.
+A model file may extend a shipped one: with ``extends = "cpt"`` it inherits all priors of that model, except those named
+in ``without`` and those that it gives itself. It may name another ``law``.
+A component of the discrepancy is in use if its scale has a prior (``annealing_scale`` turns on ``annealing``). With
+``in_likelihood = false`` it is left out of the likelihood, where it would distort the law, and added to forecasts.
+A model file gives priors for all parameters of out-of-domain sets
+(``bayes_cpt.statistical_model.out_of_domain.REQUIRED``), or for none; ``k_scale``, by which runs depart from the
+coefficients, is optional.
 """
 
 import math
@@ -77,22 +78,31 @@ class Prior:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model: a law, priors, and the text that says so.
+    """A model: a law, priors, and the parts of the discrepancy, as a model file gives them.
 
     Parameters
     ----------
     name
-        Of the model file.
+        Name of the model file.
     law
         The law.
     priors
-        By parameter.
+        By parameter, its prior.
     components
-        Parts of the discrepancy in use, names in ``bayes_cpt.statistical_model.discrepancy.COMPONENTS``.
+        Parts of the discrepancy in use: names in ``bayes_cpt.COMPONENTS``.
     text
-        The model file, what it builds on filled in: a fit keeps it.
+        The model file, complete with what it inherits from the model that it extends. A fit stores it.
     out_of_domain
-        Priors of what describes each out-of-domain set; empty if the file has none.
+        By parameter of out-of-domain sets, its prior; empty if the file has none.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> spec = bc.read_spec("cpt-replay")
+    >>> spec.components
+    ('smooth', 'offset', 'annealing', 'shift')
+    >>> spec.priors["alpha"].family, dict(spec.priors["alpha"].arguments)
+    ('LogNormal', {'median': 0.4, 'sigma': 0.6})
     """
 
     name: str
@@ -104,21 +114,41 @@ class ModelSpec:
 
     @property
     def fitted_components(self) -> tuple[str, ...]:
-        """Parts of the discrepancy that the likelihood has; the others are added when predicting."""
+        """Parts of the discrepancy in the likelihood; the others are added to forecasts."""
         return tuple(name for name in self.components if self.priors[f"{name}_scale"].in_likelihood)
 
 
 Spec = ModelSpec
-"""The name it had before 0.2, which stays."""
+"""The name of `ModelSpec` before 0.2; it still works."""
 
 
 def read_spec(model: str | Path | ModelSpec) -> ModelSpec:
-    """Read a shipped model by name, or a model file by path; a ModelSpec is returned as it is.
+    """Read a shipped model by name, or a model file by path.
+
+    Parameters
+    ----------
+    model
+        Name of a shipped model, path of a model file (ending in ``.toml``), or a ModelSpec, which is returned as it is.
+
+    Returns
+    -------
+    ModelSpec
+        The model.
 
     Raises
     ------
     SpecError
         If there is no such model or file, or the file has faults; the message lists them all.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.read_spec("cpt").law.name
+    'cpt'
+    >>> bc.read_spec("cpt-replai")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    bayes_cpt.errors.SpecError: unknown model 'cpt-replai' (did you mean 'cpt-replay'?): ...
     """
     if isinstance(model, ModelSpec):
         return model
@@ -137,17 +167,29 @@ def read_spec(model: str | Path | ModelSpec) -> ModelSpec:
 
 
 def model_names() -> list[str]:
-    """Return the names of the shipped models."""
+    """Return the names of the shipped models.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order; `read_spec` and `bayes_cpt.fit` take them.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.model_names()[:4]
+    ['annealing', 'cpt', 'cpt-multi-power', 'cpt-power']
+    """
     return sorted(path.stem for path in shipped("models").glob("*.toml"))
 
 
 def parse_spec(name: str, text: str) -> ModelSpec:
-    """Make a ModelSpec of a model file's text.
+    """Read a model from the text of a model file.
 
     Raises
     ------
     SpecError
-        With every fault of the text.
+        If the text has faults; the message lists them all.
     """
     try:
         document = tomllib.loads(text)
@@ -173,7 +215,7 @@ def parse_spec(name: str, text: str) -> ModelSpec:
 
 
 def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what a model file builds on."""
+    """Return a model file's document with what it inherits from the model that it extends."""
     base = tomllib.loads(read_spec(str(document["extends"])).text)
     without, own = document.get("without", []), document.get("priors", {})
     strange = [str(parameter) for parameter in without if parameter not in base["priors"]]
@@ -185,14 +227,14 @@ def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def required_parameters(law: Law) -> tuple[str, ...]:
-    """Return the parameters that a model of this law must have a prior for."""
+    """Return the parameters of a law for which a model must give a prior."""
     if law.is_final:
         return (*law.sampled, NOISE[0])
     return (*law.sampled, *NOISE, *(("noise_shift",) if law.has_shift else ()))
 
 
 def _optional_parameters(law: Law) -> tuple[str, ...]:
-    """Power of the LR in progress, and scales of the parts of the discrepancy that suit the law."""
+    """Return the power of the LR in progress, and the scales of the discrepancy components that suit the law."""
     scales = (f"{name}_scale" for name, component in COMPONENTS.items() if component.suits(law))
     return tuple(scales) if law.is_final else (FORWARD_POWER, *scales)
 

@@ -1,6 +1,6 @@
-"""What a user knows beyond the data, stated as priors: of any parameter, or of the pre-training of an open checkpoint.
+"""Priors that a user states: of any parameter, or of the pre-training of an open checkpoint.
 
-A stated prior takes the place of the model file's. Its numbers are nats, steps and LR x steps as they are; with
+A stated prior replaces that of the model file. Its numbers are in nats, steps and LR x steps; with
 ``unit = "loss"`` (or ``steps``, ``forward_area_cpt``) they are in units of the data, as in a model file.
 """
 
@@ -30,11 +30,11 @@ GIVEN = "given on the command line"
 MEAN_RATE = 0.7
 """Mean LR of a pre-training over its peak: .55 of a cosine to a tenth, .9 of WSD with a decay over a fifth."""
 RATE_SPREAD = 0.25
-"""Standard deviation of its log: 90 % within a factor of 1.5."""
+"""Standard deviation of the log of `MEAN_RATE`: 90 % within a factor of 1.5."""
 SHARE_SPREAD = 0.2
-"""Of a stated final LR, as a share of it, if no spread is given: the law is no truth, so that what is known is soft."""
+"""Standard deviation of a stated final LR, as a share of it, if none is given: the law is only an approximation."""
 ZERO_SPREAD = 0.02
-"""The same where the final LR is 0, as a share of the peak."""
+"""The same if the final LR is 0, as a share of the peak."""
 
 _FORM = re.compile(r"^\s*(\w+)\s*~\s*(\w+)\s*\((.*)\)\s*$", re.DOTALL)
 _NUMBER = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)"
@@ -44,14 +44,42 @@ _THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
 class Annealed(NamedTuple):
-    """The final LR of a pre-training as a share of its peak, and how far off that may be (None: a fifth of it)."""
+    """The final LR of a pre-training as a share of its peak, with its uncertainty.
+
+    Parameters
+    ----------
+    share
+        Final LR over peak LR, in [0, 1].
+    spread
+        Standard deviation of the share; by default a fifth of it, or 0.02 if it is 0.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.Annealed(0.1, spread=0.03)
+    Annealed(share=0.1, spread=0.03)
+    """
 
     share: float
     spread: float | None = None
 
 
 class Pretrained(NamedTuple):
-    """The tokens of a pre-training and its peak LR."""
+    """The tokens of a pre-training and its peak LR.
+
+    Parameters
+    ----------
+    tokens
+        Number of tokens.
+    peak
+        Peak LR.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.Pretrained(tokens=2e12, peak=3e-4)
+    Pretrained(tokens=2000000000000.0, peak=0.0003)
+    """
 
     tokens: float
     peak: float
@@ -67,10 +95,22 @@ def with_priors(model: str | Path | ModelSpec, priors: Mapping[str, str | Mappin
     priors
         By parameter: ``"Beta(alpha=2, beta=18)"``, or a table as in a model file. Its ``reason`` may be left out.
 
+    Returns
+    -------
+    ModelSpec
+        The changed model.
+
     Raises
     ------
     SpecError
         If a text cannot be read, or the law has no such parameter; the message lists all faults of the priors.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> spec = bc.with_priors("cpt-replay", {"alpha": "Beta(alpha=2, beta=3)"})
+    >>> spec.priors["alpha"].family, dict(spec.priors["alpha"].arguments)
+    ('Beta', {'alpha': 2, 'beta': 3})
     """
     spec = read_spec(model)
     document = tomllib.loads(spec.text)
@@ -78,7 +118,7 @@ def with_priors(model: str | Path | ModelSpec, priors: Mapping[str, str | Mappin
     for name, prior in priors.items():
         stated = {"reason": "stated by the user", **(_table(name, prior) if isinstance(prior, str) else prior)}
         before = tables.get(name, {})
-        # where a part of the discrepancy acts is not what a prior says
+        # a stated prior does not change whether a component is in the likelihood
         kept = {key: before[key] for key in ("in_likelihood",) if key in before}
         tables[name] = kept | stated
     return parse_spec(spec.name, tomli_w.dumps(document))
@@ -172,30 +212,47 @@ def with_history(
     annealed_to: Annealed | float | None = None,
     pretrained: Pretrained | tuple[float, float] | None = None,
 ) -> ModelSpec:
-    """Return an open model with priors that say what is known of the pre-training.
+    """Return an open model with priors that express what is known of the pre-training.
 
     Parameters
     ----------
     curves
         The pilots: the model's loss potential is relative to their largest LR, its forward area in their steps.
     model
-        An open model.
+        An open model: name, path or ModelSpec.
     annealed_to
-        Final LR of pre-training over its peak. Without ``pretrained`` that peak is taken to be the pilots'.
+        Final LR of pre-training over its peak. Without ``pretrained`` that peak is assumed to be the pilots'.
     pretrained
         Tokens of pre-training, and its peak LR.
+
+    Returns
+    -------
+    ModelSpec
+        The model with priors of ``loss_potential`` and ``checkpoint_forward_area`` as stated.
 
     Raises
     ------
     SpecError
-        If the model knows its checkpoint from the data, or a value is out of range.
+        If the law reads the pre-training from the data, or a value is out of range.
     DataError
         If ``pretrained`` is given, and no pilot has ``batch_tokens``.
+
+    References
+    ----------
+    Wang et al., ICML 2025, arXiv 2505.07796: loss potential, and open-source checkpoints.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> pilots = bc.pilot_runs(bc.LAWS["open-checkpoint"])
+    >>> spec = bc.with_history(pilots, "open-checkpoint", annealed_to=0.1)
+    >>> spec.priors["loss_potential"].family, dict(spec.priors["loss_potential"].arguments)
+    ('LogNormal', {'median': 0.1, 'sigma': 0.2})
     """
     spec = read_spec(model)
     if spec.law.knows_checkpoint:
         raise SpecError(
-            f"law {spec.law.name!r} reads the pre-training from the data, so nothing can be stated of it: use "
+            f"law {spec.law.name!r} reads the pre-training from the data, so it cannot be stated: use "
             "-m open-checkpoint, or leave --annealed-to and --pretrained out"
         )
     trained = None if pretrained is None else Pretrained(*pretrained)
@@ -211,7 +268,7 @@ def with_history(
 
 
 def _loss_potential(annealed: Annealed, largest: float, peak: float | None) -> dict[str, Any]:
-    """Return the prior of the final LR over the pilots' largest: it may be above 1, so it is no Beta."""
+    """Return the prior of the final LR over the pilots' largest; no Beta, as it may be above 1."""
     ratio = 1.0 if peak is None else peak / largest
     of_peak = "the pilots' peak" if peak is None else f"a peak of {peak:g}"
     reason = f"stated: annealed to {annealed.share:g} of {of_peak}; here over the pilots' largest LR, {largest:g}"
@@ -222,7 +279,7 @@ def _loss_potential(annealed: Annealed, largest: float, peak: float | None) -> d
 
 
 def _forward_area(spec: ModelSpec, curves: Curves, trained: Pretrained) -> dict[str, Any]:
-    """Return the prior of the checkpoint's progress: the sum of a power of the LR that the model knows roughly."""
+    """Return the prior of the checkpoint's progress: the sum of a power of the LR, itself uncertain."""
     exponent, doubt = _forward_power(spec)
     largest = _largest_rate(curves)
     given = curves.runs["batch_tokens"].dropna()
@@ -239,7 +296,7 @@ def _forward_area(spec: ModelSpec, curves: Curves, trained: Pretrained) -> dict[
 
 
 def _forward_power(spec: ModelSpec) -> tuple[float, float]:
-    """Return what the model expects of the LR's power in progress, and how surely."""
+    """Return the prior mean and standard deviation of the LR's power in progress."""
     prior = spec.priors.get(FORWARD_POWER)
     if prior is None:
         return 1.0, 0.0
@@ -257,12 +314,40 @@ def stated(
     annealed_to: str | None = None,
     pretrained: str | None = None,
 ) -> tuple[ModelSpec, list[str]]:
-    """Return a model with all that was said on the command line, and sentences that say how it was taken.
+    """Return a model with priors as stated on the command line, and a sentence on each.
+
+    Parameters
+    ----------
+    curves
+        The pilots; see `with_history`.
+    model
+        Name of a shipped model, path of a model file, or a ModelSpec.
+    priors
+        Texts such as ``"alpha ~ Beta(alpha=2, beta=3)"``.
+    annealed_to
+        Text such as ``"0.1"``, ``"10%"`` or ``"0.1 +- 0.03"``; see `Annealed`.
+    pretrained
+        Text such as ``"2T tokens at 3e-4"``; see `Pretrained`.
+
+    Returns
+    -------
+    spec : ModelSpec
+        The changed model.
+    sentences : list of str
+        The prior of each stated parameter, in words.
 
     Raises
     ------
     SpecError, DataError
-        See `parse_prior`, `with_priors` and `with_history`; also if one parameter is stated twice.
+        See `with_priors` and `with_history`; also if one parameter is stated twice.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> pilots = bc.pilot_runs(bc.LAWS["cpt-replay"])
+    >>> spec, sentences = bc.stated(pilots, "cpt-replay", ["alpha ~ Beta(alpha=2, beta=3)"])
+    >>> sentences
+    ['prior of alpha: Beta(alpha=2, beta=3) (given on the command line)']
     """
     spec = read_spec(model)
     read = [parse_prior(text) for text in priors]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bayes_cpt as bc
-from bayes_cpt.forecasting.run_correlation import OWN_SHARE, correlation, kindred, waves
+from bayes_cpt.forecasting.run_correlation import INDEPENDENT_SHARE, correlation, kindred, waves
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_the_nearer_the_settings_the_more_alike(family: bc.Curves):
     likeness = correlation(family, [("shift", run) for run in (one, near, far, faster)])
     np.testing.assert_allclose(np.diag(likeness), 1)
     np.testing.assert_allclose(likeness, likeness.T)
-    assert 1 - OWN_SHARE > likeness[0, 1] > 0.85
+    assert 1 - INDEPENDENT_SHARE > likeness[0, 1] > 0.85
     assert max(likeness[0, 2], likeness[0, 3]) < 0.5
     assert np.linalg.eigvalsh(likeness).min() > 0
 

@@ -284,5 +284,5 @@ def test_unmeasured_points_count_for_nothing(density, values: list[np.ndarray]):
 
 @pytest.mark.parametrize("counts", [{}, {"runs": root_runs, "common": 2}])
 def test_effects_belong_to_runs_or_are_common(counts: dict):
-    with pytest.raises(SpecError, match="either runs that have an effect each, or a number in common"):
+    with pytest.raises(SpecError, match="either effects of single runs"):
         Component(lambda evaluation: evaluation.terms.shift[..., None, :], **counts)
