@@ -14,7 +14,7 @@ class UnknownNameError(SpecError, KeyError):
 class Registry[T](Mapping[str, T]):
     """Entries by name, in the order in which they were registered.
 
-    A mapping whose error for an unknown name lists the names there are.
+    A mapping whose error for an unknown name lists all names.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Registry[T](Mapping[str, T]):
             If the name is taken and ``replace`` is false.
         """
         if name in self._entries and not replace:
-            raise SpecError(f"there is a {self.kind} {name!r} already: choose another name, or say replace=True")
+            raise SpecError(f"there is a {self.kind} {name!r} already: choose another name, or pass replace=True")
         self._entries[name] = entry
 
     def unregister(self, name: str) -> None:

@@ -192,7 +192,7 @@ def _curves(
         for domain, model in fit.models.items():
             effects = {}
             if "discrepancy" in include:
-                effects = effects_on(fit, together.static, domain, seen.effects, fresh[domain])
+                effects = effects_on(fit, together.design, domain, seen.effects, fresh[domain])
             for index, path in enumerate(paths(model, together, parameters[domain], effects, levels)):
                 spread = np.sqrt(path.noise_variance) * ("noise" in include)
                 loss[index].append(path.loss + _fresh(spread, seed, f"noise {runs[index]} {domain}"))
@@ -202,7 +202,7 @@ def _curves(
             Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
             for index, run in enumerate(runs)
         ]
-        rates = [together.static.features["relative_learning_rate"][places] for places in together.places]
+        rates = [together.design.features["relative_learning_rate"][places] for places in together.places]
         return [
             _with_out_of_domain(curve, fit.domains, combined, seen.curves, rate, include=include, seed=seed)
             for curve, rate in zip(curves, rates, strict=True)

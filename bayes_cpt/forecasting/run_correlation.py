@@ -24,15 +24,15 @@ WAVES = 32
 
 def kindred(curves: Curves, run: str) -> bool:
     """Return whether a run's effects are correlated with others: runs with a parent, or from an open checkpoint."""
-    link = curves.records[run]
-    return link.parent is not None or link.phase == "cpt"
+    record = curves.records[run]
+    return record.parent is not None or record.phase == "cpt"
 
 
 def waves(curves: Curves, run: str) -> FloatArray:
     """Return the features of a run's settings, (``WAVES``,); their product of two runs is a correlation."""
     rates = curves.learning_rate(run)
-    link = curves.records[run]
-    replay = link.replay if link.phase == "cpt" else 0.0  # none in pre-training
+    record = curves.records[run]
+    replay = record.replay if record.phase == "cpt" else 0.0  # none in pre-training
     place = np.array([replay, np.log(rates.max()), np.log(rates.sum())])
     random = np.random.default_rng(1)
     frequencies, phases = random.standard_normal((WAVES, 3)), random.uniform(0, 2 * np.pi, WAVES)

@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
     Parameters
     ----------
-    static
+    design
         Features of their points, and of the transfer points of their lineages.
     places
         By run, the indices of its points.
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
         By run, what its CPT starts from; None without CPT.
     """
 
-    static: Design
+    design: Design
     places: list[IntArray]
     starts: IntArray
     checkpoints: list[Checkpoint | None]
@@ -129,9 +129,9 @@ def paths(
     checkpoints: Mapping[tuple[str | None, int, str], float],
 ) -> list[RunPath]:
     """Return draws of each run of a batch on one domain, corrected to the measured loss of its checkpoint."""
-    values, noise = _losses(model, together.static, parameters, effects)
+    values, noise = _losses(model, together.design, parameters, effects)
     length = ANCHOR_LENGTH * model.fitted_range.largest_forward_area_cpt
-    fading = np.exp(-together.static.features["forward_area_cpt"] / length)
+    fading = np.exp(-together.design.features["forward_area_cpt"] / length)
     found = []
     for places, start, checkpoint in zip(together.places, together.starts, together.checkpoints, strict=True):
         level = checkpoints.get((checkpoint.run, checkpoint.step, model.domain)) if checkpoint else None
@@ -184,13 +184,13 @@ def _conditional(fit: Fit, seen: Past, measured: Curves, domain: str) -> Conditi
         def size(component: str, label: str | int) -> FloatArray:
             return parameters[f"{component}_scale"] * float((component, label) in present)
 
-        effects = effects_on(fit, together.static, domain, seen.effects, size)
+        effects = effects_on(fit, together.design, domain, seen.effects, size)
         drawn = paths(model, together, parameters, effects, seen.checkpoints)
         loss, noise = ([getattr(path, name) for path in drawn] for name in ("loss", "noise_variance"))
         return np.concatenate(loss, axis=1), np.concatenate(noise, axis=1)
 
     mean, variance = with_effects()
-    labels = [(name, label) for name in fit.spec.components for label in effect_labels(name, together.static)]
+    labels = [(name, label) for name in fit.spec.components for label in effect_labels(name, together.design)]
     new = [key for key in labels if (*key, domain) not in seen.effects]
     # the loss is linear in the effects, so the contribution of one is a difference
     alone = np.reshape([with_effects(effect)[0] - mean for effect in new], (len(new), *mean.shape))

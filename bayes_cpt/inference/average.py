@@ -1,4 +1,4 @@
-"""Several fits of the same curves, weighted: where the form of the law is uncertain, forecasts draw from each form."""
+"""Weighted averages of fits of several models: if the form of the law is uncertain, forecasts draw from each form."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bayes_cpt.statistical_model.model_files import ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import observe
 
 TOLERANCE = 1e-3
-"""By how much weights, which are rounded where people write them, may miss a sum of 1."""
+"""Largest difference between the sum of weights and 1: written weights are rounded."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def chosen_weights(names: Sequence[str], weights: Mapping[str, float] | None) ->
 
 
 def read_weights(path: str | Path) -> dict[str, float]:
-    """Read the weights of models from a CSV file with columns model and weight, as `bayes-cpt compare` writes it.
+    r"""Read the weights of models from a CSV file with columns model and weight, as `bayes-cpt compare` writes it.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def read_weights(path: str | Path) -> dict[str, float]:
     >>> from pathlib import Path
     >>> import bayes_cpt as bc
     >>> path = Path(tempfile.mkdtemp()) / "comparison.csv"
-    >>> _ = path.write_text("model,weight\\ncpt-replay,0.7\\ncpt-replay-monotone,0.3\\n")
+    >>> _ = path.write_text("model,weight\ncpt-replay,0.7\ncpt-replay-monotone,0.3\n")
     >>> bc.read_weights(path)
     {'cpt-replay': 0.7, 'cpt-replay-monotone': 0.3}
     """

@@ -1,13 +1,13 @@
-"""A model's log density as a JAX function of one flat vector: all that is asked of PyMC's and PyTensor's insides.
+"""A model's log density as a JAX function of one flat vector. All use of PyMC's and PyTensor's internals is here.
 
-PyMC states the model; its log density, gradient and constrained parameters are turned into JAX functions by documented
-names: `pymc.pytensorf.join_nonshared_inputs`, `pytensor.graph.replace.clone_replace` and
+PyMC defines the model. Its log density, gradient and constrained parameters become JAX functions by documented
+functions: `pymc.pytensorf.join_nonshared_inputs`, `pytensor.graph.replace.clone_replace` and
 `pymc.sampling.jax.get_jaxified_graph`. JAX compiles them in seconds, where Numba takes minutes, and evaluates many
 vectors in one call.
 
-JAX is configured here and nowhere else, when the first density is compiled: evaluations run in the thread that asks for
-them (``jax_cpu_enable_async_dispatch`` off). They take milliseconds, chains run in threads of their own, and handing
-each evaluation to another thread costs more than it gains. Double precision is switched on by PyTensor.
+JAX is configured only here, when the first density is compiled: evaluations run in the calling thread
+(``jax_cpu_enable_async_dispatch`` off). They take milliseconds, each chain has its own thread, and passing them to
+another thread costs more than it saves. PyTensor switches on double precision.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,11 +38,11 @@ class Density(NamedTuple):
     function
         From the vector and the data to the value and its gradient.
     data
-        The model's data by name, in the order that ``function`` takes them; others may be put in their place.
+        The model's data by name, in the order of the arguments of ``function``; their values may be replaced.
     start
-        (size,) Where the model starts.
+        (size,) The model's initial point.
     places
-        By unconstrained variable, its places in the vector.
+        By unconstrained variable, its indices in the vector.
     """
 
     function: Function
@@ -56,7 +56,7 @@ class Density(NamedTuple):
         return float(value), np.asarray(gradient, dtype=np.float64)
 
     def one_by_one(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the log densities of vectors (members, size) and their gradients, without compiling for so many."""
+        """Return the log densities of vectors (members, size) and their gradients, evaluated one after the other."""
         values, gradients = zip(*map(self.evaluate, x), strict=True)
         return _finite(np.array(values), np.array(gradients))
 
@@ -76,7 +76,7 @@ def density_of(pymc_model: pm.Model) -> Density:
 
 
 def _layout(pymc_model: pm.Model) -> tuple[FloatArray, list[Any], dict[str, IntArray]]:
-    """Return the start as a vector, the unconstrained variables in its order, and their places in it."""
+    """Return the initial point as a vector, the unconstrained variables in its order, and their indices in it."""
     point = pymc_model.initial_point()
     ends = np.cumsum([0, *(value.size for value in point.values())])
     places = {name: np.arange(a, b) for name, a, b in zip(point, ends[:-1], ends[1:], strict=True)}
@@ -114,7 +114,7 @@ def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
     density
         The density.
     data
-        By name, (members, ...): data that each member has of its own. The rest is common to all.
+        By name, (members, ...): data that differ between members. All other data are common to all.
     """
     together = _together(density.function, tuple(0 if name in data else None for name in density.data))
     arguments = [data.get(name, values) for name, values in density.data.items()]
@@ -126,12 +126,12 @@ def side_by_side(density: Density, data: Mapping[str, FloatArray]) -> Densities:
 
 
 def _finite(value: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Say minus infinity, with no slope, where a density or its gradient is not finite."""
+    """Return minus infinity, with gradient 0, where a density or its gradient is not finite."""
     finite = np.isfinite(value) & np.isfinite(gradient).all(axis=-1)
     return np.where(finite, value, -np.inf), np.where(finite[:, None], gradient, 0.0)
 
 
-# kept, so that refits and further members do not compile again
+# cached, so that refits and further members do not compile again
 @lru_cache(maxsize=8)
 def _compiled(function: Function) -> Function:
     return jax.jit(function)

@@ -13,7 +13,7 @@ DIVERGENT_LIMIT = 0.01
 
 
 def diagnose(tree: xr.DataTree) -> tuple[bool, str]:
-    """Return whether a sampler's draws can be trusted, and why, in words."""
+    """Return whether a sampler's draws can be trusted, and a sentence with the reasons."""
     table = summarise(tree, kind="diagnostics", round_to="none")
     worst, bulk, tail = table["r_hat"].max(), table["ess_bulk"].min(), table["ess_tail"].min()
     diverging = tree["sample_stats"]["diverging"].to_numpy()

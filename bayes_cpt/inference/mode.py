@@ -1,6 +1,6 @@
 """The mode of a log density and the curvature there: coordinates in which a posterior is near a standard normal.
 
-Many densities, or many starts of one, are climbed side by side; arrays have these members first.
+Many densities, or many starts of one, are climbed at once; the members are the first dimension of arrays.
 """
 
 from typing import NamedTuple
@@ -13,15 +13,15 @@ from bayes_cpt.inference.density import Densities
 CLIMBS = 20
 """Newton steps towards the modes."""
 DAMPING = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
-"""Added to the curvature in a Newton step; of the steps, the one that climbs highest is taken."""
+"""Values added to the curvature in a Newton step; of the resulting steps, the highest is taken."""
 LONGEST = 0.5
 """Longest Newton step in any coordinate: most are logarithms."""
 STRIDES = 4
-"""Times that a step is doubled if that climbs on: valleys are bent, and far from straight steps."""
+"""Largest number of doublings of a step, while the density rises: ridges are curved, and damped steps are short."""
 DIFFERENCE = 1e-5
 """Step of the differences of gradients."""
 SLIGHT = 0.01
-"""Gain of a Newton step, in nats, below which a climb has ended."""
+"""Gain of a Newton step, in nats, below which a climb ends."""
 
 
 class Whitening(NamedTuple):
@@ -47,7 +47,7 @@ def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, Whitenin
     array (members,)
         The log densities there.
     Whitening
-        Where the climbs ended, and the curvature there.
+        The ends of the climbs, and the curvature there.
     """
     centre, value = start, densities(start)[0]
     for _ in range(CLIMBS):
@@ -84,7 +84,7 @@ def higher(
 def precision(densities: Densities, x: FloatArray) -> FloatArray:
     """Return the negative second derivatives (members, size, size), by differences of gradients.
 
-    Automatic second derivatives are wrong where a parameter stands on a point of an interpolation grid.
+    Automatic second derivatives are wrong at the points of an interpolation grid.
     """
     moves = DIFFERENCE * np.eye(x.shape[1])
     here = densities(x)[1]
@@ -93,7 +93,7 @@ def precision(densities: Densities, x: FloatArray) -> FloatArray:
 
 
 def whitening_scale(precision: FloatArray) -> FloatArray:
-    """Return matrices whose product with their transpose is the inverse of the precision, kept to sensible sizes.
+    """Return matrices whose product with their transpose is the inverse of the precision, with bounded scales.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Straight coordinates of the own-share form of replay, where a single ratio between 0 and 1 informs it.
 
-That ratio identifies one number: what is left of the shift there. Scale and exponent trade off along a bend that leaves
-it as it is, in which a sampler gets stuck (replay 0, 50 and 100 %: 100 effective draws of 1,600, and divergences). So
+That ratio identifies one number: the remaining share of the shift there. Scale and exponent trade off along a curve of
+equal share, in which a sampler gets stuck (replay 0, 50 and 100 %: 100 effective draws of 1,600, and divergences). So
 the sampler moves in that number and the exponent; the posterior is the same. Two such ratios identify both parameters,
-and then these coordinates would bend more than the parameters do.
+and then these coordinates would be more curved than the parameters.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,12 +28,12 @@ HALVINGS = 50
 
 
 class Bend(NamedTuple):
-    """Where the form's parameters stand in the unconstrained vector, and the own share that informs them.
+    """The form's parameters in the unconstrained vector, and the own share that informs them.
 
     Parameters
     ----------
     scale, exponent
-        (domains,) Places.
+        (domains,) Indices in the vector.
     share
         (domains,) The share of a domain's own data at the ratio.
     """
@@ -44,14 +44,14 @@ class Bend(NamedTuple):
 
 
 def bend_of(places: Mapping[str, IntArray], domains: Sequence[str], ratios: Collection[float]) -> Bend | None:
-    """Return the bend of a model fitted to these replay ratios; None where there is none to straighten.
+    """Return the bend of a model fitted to these replay ratios; None if there is none to straighten.
 
-    There is one if the form is the own share, and one ratio beside 0 and 1 informs it.
+    There is one if the model has the own-share form, and a single ratio between 0 and 1 informs it.
 
     Parameters
     ----------
     places
-        By unconstrained variable, its places in the vector.
+        By unconstrained variable, its indices in the vector.
     domains
         Fitted domains, in the order of the variables.
     ratios
@@ -65,7 +65,7 @@ def bend_of(places: Mapping[str, IntArray], domains: Sequence[str], ratios: Coll
 
 
 def left_at(log_scale: Any, log_exponent: Any, share: Any) -> jax.Array:
-    """Return the logit of what is left of the shift at an own share, as a part of 1 - share: it is always smaller."""
+    """Return the logit of the remaining shift at an own share over 1 - share, a ratio between 0 and 1."""
     (left,) = _left_of_shift()(share, jnp.exp(log_scale), jnp.exp(log_exponent))
     log_left = jnp.log(left) - jnp.log1p(-share)
     return log_left - jnp.log1p(-jnp.exp(log_left))
@@ -124,7 +124,7 @@ def _bent(moved: jax.Array, bend: Bend) -> jax.Array:
 
 
 def _log_jacobian(moved: jax.Array, bend: Bend) -> jax.Array:
-    """Return the log of by how much ``_bent`` stretches volumes."""
+    """Return the log of the Jacobian determinant of ``_bent``."""
     scale, exponent, share = (jnp.array(part) for part in bend)
     slopes = jax.vmap(_slope)(_bent(moved, bend)[scale], moved[exponent], share)
     return -jnp.log(slopes).sum()
@@ -132,7 +132,7 @@ def _log_jacobian(moved: jax.Array, bend: Bend) -> jax.Array:
 
 @lru_cache(maxsize=8)
 def straightened(function: Function, bend: Bend) -> Function:
-    """Return a log density of straight coordinates, with its gradient, from one of the vector as it is."""
+    """Return a log density of straight coordinates, with its gradient, from one of the unconstrained vector."""
 
     def moved_function(moved: jax.Array, *data: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, pulled_back = jax.vjp(lambda at: _bent(at, bend), moved)

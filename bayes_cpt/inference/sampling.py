@@ -1,8 +1,8 @@
 """Draws from the posterior of a model: nutpie's NUTS with its low-rank mass matrix, in whitened coordinates.
 
-A law's posterior is narrow in some directions by a factor of a thousand against others. So the mode is found first,
-the curvature there gives coordinates in which the posterior is near a standard normal, and NUTS starts in them: its
-warm-up has little left to learn. Where parameters trade off along a bend, it is straightened first
+A law's posterior is a thousand times narrower in some directions than in others. So the mode is found first. The
+curvature there gives coordinates in which the posterior is near a standard normal, and NUTS starts in them, so its
+warm-up can be short. If parameters trade off along a bend, it is straightened first
 (`bayes_cpt.inference.reparameterisation`).
 """
 
@@ -24,13 +24,13 @@ from bayes_cpt.inference.reparameterisation import Bend, bent, straight, straigh
 from bayes_cpt.inference.settings import SamplerSettings
 
 TARGET_ACCEPT = 0.9
-"""Higher than usual: replay parameters trade off along a bend that long steps cut."""
+"""Higher than usual: replay parameters trade off along a curve that long steps would leave."""
 STARTS = 3
-"""Points from which the mode is sought."""
+"""Number of points from which the mode is sought."""
 SPREAD = 0.7
 """Largest distance of a start from the model's own, in each coordinate."""
 OVERDISPERSION = 1.5
-"""Chains start this many posterior standard deviations around the mode."""
+"""Standard deviation of the chains' starts around the mode, in posterior standard deviations."""
 
 
 def sample_posterior(
@@ -45,9 +45,9 @@ def sample_posterior(
     density
         Its log density.
     settings
-        Of the sampler.
+        Settings of the sampler.
     bend
-        What to straighten before it is sampled, if anything.
+        The bend to straighten before sampling, if there is one.
 
     Returns
     -------
@@ -77,14 +77,14 @@ def sample_posterior(
 def sample_density(
     density: Density, settings: SamplerSettings, bend: Bend | None = None
 ) -> tuple[FloatArray, xr.Dataset]:
-    """Sample a log density: nothing is compiled anew, so it may be done many times over.
+    """Sample a log density. Nothing is compiled again, so it may be called many times.
 
     Returns
     -------
     array (chain, draw, size)
         The flat unconstrained vector.
     Dataset
-        The sampler's statistics; ``logp`` is the log density, of the coordinates that it moved in.
+        The sampler's statistics; ``logp`` is the log density in the sampler's coordinates.
 
     Raises
     ------

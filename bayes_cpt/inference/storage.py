@@ -18,16 +18,16 @@ from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import ModelSpec, parse_spec
 
 FORMAT = 2
-"""Number of the format that fit files have. It goes up with each change after which old files would be misread."""
+"""Format number of fit files. It rises with each change after which old files would be misread."""
 TABLES = ("runs", "learning_rates", "losses")
 NEEDED = ("model", "model_text", "domains", "fitted_range", "law_fingerprint", *TABLES)
-"""Attributes that a fit is made of; the order of anything stored is of no account."""
+"""Attributes that a fit file must have. All values are stored by name; their order does not matter."""
 SAME = 1e-8
-"""Relative difference up to which numbers of a law's fingerprint are the same, as machines differ."""
+"""Largest relative difference between equal numbers of a law's fingerprint: machines differ by less."""
 
 
 def save(fit: Fit | Average, path: str | Path) -> None:
-    """Write a fit, or an average of several, to one NetCDF file, which appears whole or not at all.
+    """Write a fit, or an average of several, to one NetCDF file, whole or not at all.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def load(path: str | Path) -> Fit | Average:
     Raises
     ------
     FitFileError
-        If the file is missing, is no NetCDF file, was not written by `save`, is of another format, or was fitted by a
+        If the file is missing, is no NetCDF file, was not written by `save`, has another format, or was fitted with a
         law that is unknown or was defined in another way.
 
     Examples
@@ -104,7 +104,7 @@ def _group(place: int) -> str:
 
 
 def as_tree(fit: Fit) -> xr.DataTree:
-    """Return all of a fit as a tree that can be written."""
+    """Return a fit as a tree that can be written to a file."""
     tree = fit.tree.copy()
     tables = (fit.curves.runs.reset_index(), fit.curves.lr, fit.curves.losses)
     texts = {name: frame.to_csv(index=False) for name, frame in zip(TABLES, tables, strict=True)}
@@ -114,12 +114,12 @@ def as_tree(fit: Fit) -> xr.DataTree:
 
 
 def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
-    """Return the fit that `as_tree` made a tree of; ``path`` is where it was read.
+    """Return the fit from a tree that `as_tree` returned; ``path`` is the file, for messages.
 
     Raises
     ------
     FitFileError
-        If it is another tree, of another format, or of a law that is unknown or was defined in another way.
+        If the tree is no fit, has another format, or its law is unknown or was defined in another way.
     """
     if "model" not in tree.attrs:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks the model")
@@ -144,7 +144,7 @@ def _check_format(tree: xr.DataTree, path: str | Path) -> None:
 
 
 def _model(tree: xr.DataTree, path: str | Path) -> ModelSpec:
-    """Read the model, and refuse one whose law no longer says what it said when it was fitted."""
+    """Read the model, and refuse it if its law has changed since the fit."""
     try:
         spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
     except SpecError as error:

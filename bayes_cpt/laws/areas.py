@@ -2,10 +2,10 @@
 
 Sources: Eq. 1 (Tissue et al. 2024, arXiv 2408.11029) and Eq. 2 (Wang et al., ICML 2025, arXiv 2505.07796).
 
-Forward progress is the forward area of the base, in which a step counts by a power of its LR. In the paper's law,
-S1^-alpha falls by the sum of the LR, a power of 1. On public pre-training curves and on the shipped ones, steps at a
-low LR bring the base forward by more than their share: docs/lab-log/discrepancy.md has the evidence. As the power is
-sampled, progress is kept as rows over a grid of powers, like the annealing areas (`bayes_cpt.laws.memory_kernels`).
+Forward progress is the forward area with the LR raised to a power; it drives the base. The paper's law has the power 1.
+On public pre-training curves and on the shipped ones, steps at a low LR lower the base by more than this:
+docs/lab-log/discrepancy.md has the evidence. The power is sampled, so progress is stored as rows over a grid of powers,
+like the annealing areas (`bayes_cpt.laws.memory_kernels`).
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done
 
 TINY = 1e-200
 FORWARD_POWERS: FloatArray = np.linspace(0, 1.5, 13)
-"""Grid of the power of the LR in progress; interpolation on it is right to about a thousandth of the progress."""
+"""Grid of the power of the LR in progress; interpolation on it is accurate to about a thousandth of the progress."""
 
 
 class Areas(NamedTuple):
-    """Areas by phase (LR x steps) and the LR at the asked points."""
+    """Areas by phase (LR x steps) and the LR at the given points."""
 
     forward_pt: FloatArray
     """(points,) Sum of the LRs of pre-training (PT)."""
@@ -37,7 +37,7 @@ class Areas(NamedTuple):
     annealing_cpt: FloatArray
     """(points, memories)"""
     learning_rate: FloatArray
-    """(points,) The LR used at the step; at step 0, the last of the parent, or the first of a run from scratch."""
+    """(points,) The LR of the step; at step 0 the parent's last LR, or the first LR of a run from scratch."""
 
 
 def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Areas:
@@ -46,7 +46,7 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
     Parameters
     ----------
     lineage
-        The run and its ancestors, oldest first, each ancestor cut where the next one branches off.
+        The run and its ancestors, oldest first, each ancestor up to the step where the next one branches off.
     steps
         Steps of the last segment, integers; 0 is its start, the state at the branch.
     memory
@@ -56,7 +56,7 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
     Returns
     -------
     Areas
-        In CPT the PT areas stay as they were at the transfer point.
+        In CPT the PT areas are those of the transfer point.
 
     Raises
     ------
@@ -66,10 +66,10 @@ def areas(lineage: Sequence[Segment], steps: ArrayLike, memory: ArrayLike) -> Ar
 
     Notes
     -----
-    The annealing area S2_t = sum_{i<=t} m_i with m_t = lambda m_{t-1} + (eta_{t-1} - eta_t) starts anew with CPT.
-    Which change comes first: in PT, the one after the warm-up (the initial stretch of strictly rising LRs, which is
-    not annealing; a later re-warm-up is, negatively); in CPT, the jump from the last LR of PT to the first of CPT.
-    Without PT in the lineage (an unknown checkpoint) that jump is unknown and taken as 0: see `jump_area`.
+    The annealing area S2_t = sum_{i<=t} m_i with m_t = lambda m_{t-1} + (eta_{t-1} - eta_t) starts at 0 in CPT.
+    The first change that counts is, in PT, the one after the warm-up (the initial steps with strictly rising LRs; a
+    later re-warm-up counts, negatively); in CPT, the jump from the last LR of PT to the first of CPT.
+    Without PT in the lineage (an unknown checkpoint) that jump is unknown and set to 0: see `jump_area`.
     """
     pretraining, continued = phases_of(lineage)
     points, memories = _checked_points(steps, lineage[-1].learning_rate.size), _checked_memory(memory)
@@ -94,7 +94,7 @@ def progress_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
     share = phase.learning_rate / peak
     return np.array(
         [
-            # a step at an LR of 0 brings nothing, whatever the power
+            # a step at an LR of 0 adds nothing, whatever the power
             forward_area(phase._replace(learning_rate=peak * np.where(share > 0, share**power, 0.0)))[position]
             for power in FORWARD_POWERS
         ]
@@ -110,14 +110,14 @@ def jump_area(steps: ArrayLike, memory: ArrayLike) -> FloatArray:
     """CPT annealing area of a unit LR drop between the transfer point and the first CPT step.
 
     The annealing area is linear in that drop. So, if the last LR of PT is unknown, the area is that of `areas` without
-    PT, plus this times (last LR of PT - first LR of CPT).
+    PT, plus this area times (last LR of PT - first LR of CPT).
 
     Parameters
     ----------
     steps
         CPT steps since the transfer point, at least 0.
     memory
-        As in `areas`.
+        See `areas`.
 
     Returns
     -------
@@ -136,11 +136,11 @@ def jump_area(steps: ArrayLike, memory: ArrayLike) -> FloatArray:
 def annealing_area(phase: Phase, position: IntArray, memories: FloatArray) -> FloatArray:
     """Annealing area of a phase at positions (steps done), (points, memories).
 
-    Summing m_t over time undoes the difference in it: S2_t = lambda S2_{t-1} + fall_t, where fall_t is the sum of the
-    drops up to t. That is one recursion per memory, of which only the asked positions are kept. A step of b reference
-    steps' tokens forgets lambda^b, and adds what b steps would.
+    The sum of m_t over time has the recursion S2_t = lambda S2_{t-1} + fall_t, where fall_t is the sum of the drops up
+    to t. There is one recursion per memory, and only the given positions are kept. A step with the tokens of b
+    reference steps counts as b steps: lambda^b in place of lambda, and the sum of b inflows.
     """
-    # TINY keeps a fading area out of the subnormal numbers, which are ten times slower; what it leaves is cut to 0
+    # TINY keeps a fading area out of the subnormal numbers, which are ten times slower; its remainder is set to 0
     fall = np.cumsum(phase.drop[: position.max(initial=0)]) + TINY
     area = np.empty((position.size, memories.size))
     for column, memory in enumerate(memories):
@@ -149,7 +149,7 @@ def annealing_area(phase: Phase, position: IntArray, memories: FloatArray) -> Fl
 
 
 def faded(inflow: FloatArray, tokens: FloatArray, memory: float) -> FloatArray:
-    """Accumulate an inflow that is forgotten over a memory, (steps,): the recursion of `annealing_area`."""
+    """Accumulate an inflow that decays over a memory, (steps,): the recursion of `annealing_area`."""
     inflow_until = np.flatnonzero(np.diff(tokens[: inflow.size])) + 1
     pieces, last = [], 0.0
     for part, size in zip(np.split(inflow, inflow_until), np.split(tokens[: inflow.size], inflow_until), strict=True):

@@ -1,9 +1,9 @@
-"""What the laws read of a run: areas, replay ratio and learning rate (LR) at points of it, and which run is its parent.
+"""Features, the inputs of laws: areas, replay ratio and learning rate (LR) at points of runs, and parents of runs.
 
-A point is a run and a step of it. Annealing areas are kept as rows of a memory kernel
+A point is a run and one of its steps. Annealing areas are stored as rows of a memory kernel
 (`bayes_cpt.laws.memory_kernels`), progress as rows over powers of the LR (`bayes_cpt.laws.areas.progress_rows`), so
-that a sampler may vary their parameters without walking through the steps. All of it is static: computed once, from
-the exact LR of every step.
+their parameters can be sampled without a pass over all steps. Features are computed once, from the exact LR of every
+step.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -23,10 +23,10 @@ from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done, warmup_of
 
 MILLION = 1e6
-"""The laws count parameters of a model in millions."""
+"""Unit of model size in the laws."""
 PROGRESS = ("progress_pt", "progress_cpt")
 LONG_SINCE = 1e3
-"""Warm-ups since the own one, of a run whose pre-training is not known."""
+"""Value of ``warmups_since`` for a run without a PT warm-up, or with unknown pre-training."""
 FEATURES: Mapping[str, str] = MappingProxyType(
     {
         "progress_pt": "forward progress of pre-training (PT), LR x steps: S1_pt, or the sum of a power of the LR",
@@ -35,10 +35,10 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "forward_area_cpt": "forward area S1_cpt, LR x steps",
         "annealing_area_pt": "annealing area S2_pt, LR x steps",
         "annealing_area_cpt": "annealing area S2_cpt, LR x steps",
-        "warmup_area_pt": "what of the PT warm-up is still to come into effect, LR x steps; of kernels that count it",
+        "warmup_area_pt": "part of the PT warm-up still to take effect, LR x steps; of kernels that count it",
         "jump_area_cpt": "S2_cpt of a jump of the largest LR at the transfer point, where the PT is not known",
         "replay_ratio": "share of D_pt in the data; 1 in PT",
-        "own_share": "share of the domain's own data: the replay ratio on pt, what is left of 1 on cpt",
+        "own_share": "share of the domain's own data: the replay ratio on pt, 1 - replay ratio on cpt",
         "model_size": "parameters of the model, in millions",
         "length_cpt": "steps of CPT, at least 1",
         "peak_learning_rate_cpt": "largest LR of CPT so far over the largest in the data",
@@ -51,9 +51,9 @@ FEATURES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class FittedRange:
-    """The range of the fitted data: where a law's observable parameters are read, and beyond which bands open.
+    """The range of the fitted data: a law's sampled parameters refer to it, and bands open beyond it.
 
-    All domains share it. A function that converts coefficients takes its fields by name.
+    All domains share it. Conversions of coefficients take its fields by name.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ class FittedRange:
     longest_lineage: float = np.nan
 
     def to_dict(self) -> dict[str, float]:
-        """Return its fields by name, as a fit file keeps them."""
+        """Return its fields by name, as a fit file stores them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, float]) -> Self:
-        """Make one of what `to_dict` returned.
+        """Return a range from the dictionary of `to_dict`.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class FittedRange:
 
 @dataclass(frozen=True)
 class Design:
-    """Points on runs, with all that is static about them.
+    """Points on runs, with their features.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Design:
     is_cpt
         (runs,) Whether the run is continual pre-training.
     start
-        (runs,) Index of the point at which a run starts: its step 0.
+        (runs,) Index of the point at a run's start, its step 0.
     run, step
         (points,) Index of the run, and the step within it.
     features
@@ -123,7 +123,7 @@ class Design:
     peak
         The LR by which annealing areas and LRs are scaled.
     memory_kernel
-        How drops of the LR come into effect.
+        How drops of the LR take effect.
     """
 
     runs: tuple[str, ...]
@@ -168,10 +168,10 @@ def design(
     peak
         LR by which areas and LRs are scaled.
     memory_kernel
-        How drops of the LR come into effect.
+        How drops of the LR take effect.
     batch_tokens
-        Tokens of a reference step: areas count such steps. Runs whose ``batch_tokens`` is not given are taken to have
-        as many.
+        Tokens of a reference step, in which areas are counted. Runs without ``batch_tokens`` are assumed to have as
+        many per step.
     """
     runs = _with_ancestors(curves, points["run"].unique())
     asked = np.stack([_positions(points["run"], runs), points["step"].to_numpy(np.int64)], axis=1)
@@ -182,7 +182,7 @@ def design(
     for index, name in enumerate(runs):
         steps = step[run == index]
         line = curves.lineage(name)
-        # runs that differ in replay alone share their areas: a plan has many of them
+        # runs that differ only in replay share their areas: a plan has many of them
         key = (line.checkpoint, curves.records[name].phase, curves.records[name].batch_tokens)
         key = (*key, id(line.learning_rate), steps.tobytes())
         if key not in found:
@@ -193,11 +193,11 @@ def design(
         }
         by_run.append(found[key] | own)
     position = {name: index for index, name in enumerate(runs)}
-    links = [curves.records[name] for name in runs]
+    records = [curves.records[name] for name in runs]
     return Design(
         runs=tuple(runs),
-        parent=np.array([-1 if link.parent is None else position[link.parent] for link in links]),
-        is_cpt=np.array([link.phase == "cpt" for link in links]),
+        parent=np.array([-1 if record.parent is None else position[record.parent] for record in records]),
+        is_cpt=np.array([record.phase == "cpt" for record in records]),
         start=np.searchsorted(run, np.arange(len(runs))),
         run=run,
         step=step,
@@ -216,8 +216,8 @@ def _positions(names: pd.Series, runs: Sequence[str]) -> IntArray:
 def with_areas(design: Design, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """Return the features with progress and annealing areas for given parameters, in LR x steps.
 
-    Parameters are those of the memory kernel, and ``forward_power``, without which progress is the forward area. They
-    may have leading dimensions (draws): the areas then are (..., points).
+    Parameters are those of the memory kernel, and ``forward_power``; without it, progress is the forward area. They
+    may have leading dimensions (draws): the areas are then (..., points).
     """
     kernel = design.memory_kernel
     if not kernel.parameters:
@@ -245,7 +245,7 @@ def _schedule_features(
     at_pt, at_cpt = steps_done(parts, steps)
     first = np.zeros_like(continued.drop)
     if parts[0].phase == "cpt":
-        # the LR before is not known: what it adds to the drop of the first step is a column of its own
+        # the LR before is not known: its part of the first drop is a feature of its own
         first[0] = 1.0
         continued = continued._replace(drop=continued.drop - continued.learning_rate[0] * first)
     rates = np.concatenate([pretraining.learning_rate, continued.learning_rate])
@@ -254,7 +254,7 @@ def _schedule_features(
     )
     forward_pt = forward_area(pretraining)
     return warmup | {
-        # S1^-alpha has no value at 0: a run from scratch is read as if it had had one step at the peak
+        # S1^-alpha has no value at 0: a run from scratch is treated as if it had made one step at the peak
         "forward_area_pt": np.maximum(forward_pt[at_pt], peak),
         "progress_pt": np.maximum(progress_rows(pretraining, at_pt, peak), peak),
         "progress_cpt": progress_rows(continued, at_cpt, peak),
@@ -277,10 +277,10 @@ def _warmups_since(forward_area_pt: FloatArray, warmup: int) -> FloatArray:
 
 
 def peak_learning_rate(continued: Phase, peak: float) -> FloatArray:
-    """Largest relative LR of CPT so far after 0, 1, ... steps; from its first step on, that to which it warms up.
+    """Largest relative LR of CPT after 0, 1, ... steps; during a warm-up, the LR at its end.
 
-    Without that, the first steps of a warm-up would count as runs of a low peak. A millionth keeps it above 0 where the
-    LR is 0 from the start.
+    Otherwise the first steps of a warm-up would count as runs with a low peak. It is at least a millionth, also if the
+    LR starts at 0.
     """
     rates = continued.learning_rate / peak
     if not rates.size:
@@ -292,9 +292,9 @@ def peak_learning_rate(continued: Phase, peak: float) -> FloatArray:
 
 def _replay_ratio(curves: Curves, run: str) -> float:
     """Share of D_pt in the run's data: 1 in PT, where all of it is D_pt."""
-    link = curves.records[run]
-    if link.phase == "pt":
+    record = curves.records[run]
+    if record.phase == "pt":
         return 1.0
-    if np.isnan(link.replay):
+    if np.isnan(record.replay):
         raise DataError(f"run {run!r} is a CPT run without a replay ratio: give it one in [0, 1] in runs.csv")
-    return link.replay
+    return record.replay

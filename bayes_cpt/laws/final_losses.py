@@ -1,6 +1,6 @@
 """Laws of the final losses of runs: the D-CPT law and the data mixing law.
 
-Each is complete in this file, from the formulas to the ``Law``: an example of how one is written (docs/extend.md).
+Each is complete in this file, from the formulas to the ``Law``: examples of how to write a law (docs/extend.md).
 
 Sources: Que et al. 2024, arXiv 2406.01375 (D-CPT); Ye et al. 2024, arXiv 2403.16952 (data mixing).
 """
@@ -21,7 +21,7 @@ def size_base(model_size: Array, E: Array, A: Array, a: Array) -> Array:
 
 
 def share_factor(share_term: Array, e: Array, g: Array) -> Array:
-    """Return C, if going from no share to all of the data wins ``share_term``."""
+    """Return C, if the loss falls by ``share_term`` from a share of 0 to a share of 1."""
     return share_term / (np.exp(-g * np.log(e)) - np.exp(-g * np.log1p(e)))
 
 
@@ -39,7 +39,7 @@ def size_base_coefficients(
     """Return E and A.
 
     ``final_loss`` is that of the largest model after the longest run on the domain's data alone; ``size_term`` and
-    ``length_term`` are what A / N^a and B / D^b contribute to it.
+    ``length_term`` are the contributions of A / N^a and B / D^b to it.
     """
     left = share_factor(share_term, e, g) * np.exp(-g * np.log1p(e))
     return {
@@ -70,8 +70,8 @@ D_CPT = Law(
     memory_kernel=NONE,
 )
 
-# The data mixing law: c + k exp(-t r). With two domains the shares add to 1, so that one rate t is all that the sum
-# over domains in the exponent identifies.
+# The data mixing law: c + k exp(-t r). With two domains the shares add to 1, so the sum over domains in the exponent
+# identifies only one rate t.
 
 
 def constant_base(own_share: Array, c: Array) -> Array:
@@ -80,7 +80,7 @@ def constant_base(own_share: Array, c: Array) -> Array:
 
 
 def constant_base_coefficients(final_loss: Array, share_term: Array, t: Array) -> dict[str, Array]:
-    """Return c; ``final_loss`` is that with the domain's data alone."""
+    """Return c; ``final_loss`` is the final loss with the domain's data alone."""
     return {"c": final_loss - decay_coefficients(share_term, t)["k"] * np.exp(-t)}
 
 
@@ -90,7 +90,7 @@ def decay(own_share: Array, k: Array, t: Array) -> Array:
 
 
 def decay_coefficients(share_term: Array, t: Array) -> dict[str, Array]:
-    """Return k, if going from no share to all of the data wins ``share_term``."""
+    """Return k, if the loss falls by ``share_term`` from a share of 0 to a share of 1."""
     return {"k": share_term / -np.expm1(-t)}
 
 

@@ -1,9 +1,9 @@
 """Open checkpoints: saved models whose pre-training is not known.
 
-The terms of a law stay as they are. What the pre-training would give is made of parameters of the checkpoint in its
-place: its forward area, and its loss potential, the last learning rate (LR) of the pre-training over the largest of the
-runs that go on from it (Wang et al., ICML 2025, arXiv 2505.07796, section on open-source checkpoints). The annealing of
-the pre-training is a constant of the checkpoint, which L0 absorbs.
+The terms of a law stay the same. Parameters of the checkpoint replace the features of the pre-training: its forward
+area, and its loss potential, the last learning rate (LR) of the pre-training over the largest LR of the runs that
+continue it (Wang et al., ICML 2025, arXiv 2505.07796, section on open-source checkpoints). The annealing of the
+pre-training is a constant of the checkpoint, which L0 absorbs.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from bayes_cpt.laws.law import History, Law
 def checkpoint_features(
     annealing_area_cpt: Array, jump_area_cpt: Array, checkpoint_forward_area: Array, loss_potential: Array
 ) -> dict[str, Array]:
-    """Return what the pre-training would give: its progress, no annealing of its own, and S2_cpt with the jump."""
+    """Return the features that depend on the pre-training: its progress, its annealing (0), S2_cpt with the jump."""
     return {
         "progress_pt": checkpoint_forward_area,
         "annealing_area_pt": 0.0 * annealing_area_cpt,
@@ -29,12 +29,13 @@ def checkpoint_features(
 def checkpoint_parameters(
     loss_at_reference: Array, alpha: Array, checkpoint_forward_area: Array, decline_over_doubling: Array
 ) -> dict[str, Array]:
-    """Return what takes the place of parameters that only a known pre-training identifies.
+    """Return the arguments of conversions that only a known pre-training identifies.
 
-    The base is read at the checkpoint. Its decline is that ahead of the checkpoint, over as much training again, of
-    which pilots see the beginning: the decades before it trade off with alpha along a bend, since no pilot has seen
-    them. It is a share of the loss, the same on all domains, as it is where pre-training is known: else the base would
-    take over the gain on ``cpt``. Ratios and powers of the annealing of the pre-training play no part.
+    The reference of the base is the checkpoint. Its decline is that after the checkpoint, over a doubling of training,
+    of which pilots cover the beginning. The decline before the checkpoint, which no pilot covers, would trade off with
+    alpha along a bend. The decline is a share of the loss, the same on all domains, as it is with known pre-training;
+    otherwise the base would absorb the gain on ``cpt``. Ratios and powers of the annealing of the pre-training have no
+    effect.
     """
     before_over_ahead = np.expm1(alpha * np.log(10)) / -np.expm1(-alpha * np.log(2))
     return {
@@ -51,13 +52,13 @@ UNKNOWN = History(
     checkpoint_parameters,
     shared=("checkpoint_forward_area", "decline_over_doubling", "loss_potential"),
 )
-"""How a law of known pre-training does without it."""
+"""Replaces a known pre-training."""
 
 
 def opened(law: Law, name: str) -> Law:
     """Return the form of a law of continual pre-training for a checkpoint whose pre-training is not known.
 
-    If the law has model size: for checkpoints of one family, pre-trained alike at all sizes.
+    A law with model size then describes checkpoints of one family, with the same pre-training at all sizes.
     """
     return replace(
         law,

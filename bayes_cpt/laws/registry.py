@@ -1,4 +1,4 @@
-"""The registry of laws: each put together from its terms."""
+"""The registry of laws: each is composed of its terms."""
 
 from dataclasses import replace
 

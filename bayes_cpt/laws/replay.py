@@ -1,7 +1,7 @@
-"""Where replay enters the laws: annealing and shift under replay.
+"""Replay in the laws: annealing and shift under replay.
 
 Annealing (Eq. 8): C2 is multiplied by ``e^(a1 s)``, s the share of the domain's own data in continual pre-training
-(CPT): the replay ratio on pt, what is left of 1 on cpt.
+(CPT): the replay ratio on pt, 1 - replay ratio on cpt.
 
 Shift: B is multiplied by a form of the replay ratio, 1 without replay and 0 at full replay.
 
@@ -98,7 +98,7 @@ def shift_speed_under(
 ) -> Array:
     """Return the speed of the shift, ``E r_cpt^replay_slowing (peak LR of CPT)^rate_exponent``.
 
-    E without replay at the peak LR. A thousandth is added to r_cpt, so that there is a value at full replay.
+    It is E without replay at the peak LR. A thousandth is added to r_cpt, so the speed is finite at full replay.
     """
     log_new_data = np.log(1 - 0.999 * replay_ratio)
     return E * np.exp(replay_slowing * log_new_data + rate_exponent * np.log(peak_learning_rate_cpt))
@@ -110,7 +110,7 @@ def shift_speed_under(
 def left_of_shift(own_share: Array, replay_scale: Array, replay_exponent: Array) -> Array:
     """Return ``left(s) = (f(s) - f(1)) / (1 - f(1))``, ``f(s) = (1 + s / replay_scale)^-replay_exponent``.
 
-    Exactly 1 at a share of 0 and 0 at a share of 1. Written so that neither end loses digits.
+    Exactly 1 at a share of 0 and 0 at a share of 1, without loss of digits at either end.
     """
     at_share = -replay_exponent * np.log1p(own_share / replay_scale)
     at_full = -replay_exponent * np.log1p(1 / replay_scale)
@@ -131,7 +131,7 @@ def own_share_shift_pt(
     replay_slowing: Array,
     rate_exponent: Array,
 ) -> Array:
-    """Return the shift of Eq. 3 times ``left(s)``: what replay leaves of forgetting."""
+    """Return the shift of Eq. 3 times ``left(s)``: forgetting under replay."""
     speed = shift_speed_under(replay_ratio, peak_learning_rate_cpt, E, replay_slowing, rate_exponent)
     return distribution_shift(forward_area_cpt, B, speed, beta) * left_of_shift(
         own_share, replay_scale, replay_exponent
@@ -152,7 +152,7 @@ def own_share_shift_cpt(
     replay_slowing: Array,
     rate_exponent: Array,
 ) -> Array:
-    """Return the shift of Eq. 3 times ``1 - left(s)``: what the share of new data gains."""
+    """Return the shift of Eq. 3 times ``1 - left(s)``: the gain from the share of new data."""
     speed = shift_speed_under(replay_ratio, peak_learning_rate_cpt, E, replay_slowing, rate_exponent)
     return distribution_shift(forward_area_cpt, B, speed, beta) * (
         1 - left_of_shift(own_share, replay_scale, replay_exponent)
@@ -260,7 +260,7 @@ def exponential_shift_coefficients(
     largest_forward_area_cpt: Array,
     shift_sign: int,
 ) -> dict[str, Array]:
-    """Return B and E; B multiplies a factor that is not 1 without replay."""
+    """Return B and E. The factor of B is not 1 without replay, so B is divided by it."""
     found = shift_coefficients(shift_at_reference, shift_speed, beta, largest_forward_area_cpt, shift_sign)
     without_replay = shift_sign * -np.expm1(-shift_sign * a2)
     return {"B": found["B"] / without_replay, "E": found["E"]}

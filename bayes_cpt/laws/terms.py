@@ -1,7 +1,7 @@
 """Terms of the loss in pre-training and in continual pre-training (CPT) without replay, and their variants.
 
-Each formula is followed by the conversion that gives its coefficients from what is sampled; `bayes_cpt.laws.law` says
-how the two go together. Coefficients are the paper's own (``L0, A, alpha, C1, C2, B, E, beta, ...``).
+Each formula is followed by the conversion from sampled parameters to its coefficients (see `bayes_cpt.laws.law`).
+Coefficients are those of the paper (``L0, A, alpha, C1, C2, B, E, beta, ...``).
 
 Sources: Wang et al., ICML 2025, arXiv 2505.07796 (Eq. 2 to 10); Tissue et al. 2024, arXiv 2408.11029 (Eq. 1); the
 multi-power law is that of Luo et al., ICLR 2025, arXiv 2503.12811.
@@ -17,7 +17,7 @@ from bayes_cpt._support.typing import Array
 def power_law(progress: Array, L0: Array, A: Array, alpha: Array) -> Array:
     """Return the loss of training without annealing or shift: ``L0 + A S1^-alpha`` (Eq. 1).
 
-    Progress is S1, or the sum of a power of the LR in its place (`bayes_cpt.laws.areas.progress_rows`).
+    Progress is S1, or the sum of a power of the LR (`bayes_cpt.laws.areas.progress_rows`).
     """
     return L0 + A * progress**-alpha
 
@@ -28,7 +28,7 @@ def pretraining_base(progress_pt: Array, L0: Array, A: Array, alpha: Array) -> A
 
 
 def warmed_up_base(*, progress_pt: Array, warmup_area_pt: Array, L0: Array, A: Array, alpha: Array, C: Array) -> Array:
-    """Return Eq. 1's base, with the annealing of the warm-up too, as the multi-power law counts it."""
+    """Return Eq. 1's base with the annealing of the warm-up, which the multi-power law counts."""
     return power_law(progress_pt, L0, A, alpha) - C * warmup_area_pt
 
 
@@ -42,8 +42,8 @@ def base_coefficients(
 ) -> dict[str, Array]:
     """Return L0 and A.
 
-    ``loss_at_reference`` is the base at the largest forward area, ``decline_over_decade`` by how much it fell over the
-    decade before.
+    ``loss_at_reference`` is the base at the largest forward area, ``decline_over_decade`` its decline over the decade
+    before.
     """
     reducible = decline_over_decade / np.expm1(alpha * np.log(10))
     return {"L0": loss_at_reference - reducible, "A": reducible * largest_forward_area**alpha}
@@ -74,7 +74,7 @@ def sized_base_coefficients(
     largest_forward_area: Array,
     largest_model_size: Array,
 ) -> dict[str, Array]:
-    """Return L0, A and F; ``size_term`` is F N^-g3 at the largest size, which the loss there includes."""
+    """Return L0, A and F; ``size_term`` is F N^-g3 at the largest size, a part of ``loss_at_reference``."""
     found = base_coefficients(loss_at_reference, decline_over_decade, alpha, largest_forward_area)
     F = size_term * np.exp(g3 * np.log(largest_model_size))
     return {"L0": found["L0"] - size_term, "A": found["A"], "F": F}
@@ -91,7 +91,7 @@ def pretraining_annealing(annealing_area_pt: Array, C: Array) -> Array:
 def pretraining_annealing_coefficients(
     annealing_drop: Array, memory: Array, largest_learning_rate: Array
 ) -> dict[str, Array]:
-    """Return C; ``annealing_drop`` is the loss won by annealing fully from the largest LR."""
+    """Return C; ``annealing_drop`` is the fall of the loss by full annealing from the largest LR."""
     return {"C": annealing_drop / (largest_learning_rate * memory)}
 
 
@@ -103,7 +103,7 @@ def two_phase_annealing(annealing_area_pt: Array, annealing_area_cpt: Array, C1:
 def annealing_coefficients(
     annealing_drop: Array, annealing_ratio: Array, memory: Array, largest_learning_rate: Array
 ) -> dict[str, Array]:
-    """Return C1 and C2, whose ratio C2 / C1 is ``annealing_ratio``; C1 as C in Eq. 1."""
+    """Return C1 and C2, whose ratio C2 / C1 is ``annealing_ratio``; C1 is C of Eq. 1."""
     C1 = annealing_drop / (largest_learning_rate * memory)
     return {"C1": C1, "C2": C1 * annealing_ratio}
 
@@ -111,7 +111,7 @@ def annealing_coefficients(
 def power_annealing_coefficients(
     annealing_drop: Array, annealing_ratio: Array, memory: Array, largest_learning_rate: Array
 ) -> dict[str, Array]:
-    """Return C1 and C2 of Eq. 10, which multiply powers of the share of a full annealing, and the area of that."""
+    """Return C1 and C2 of Eq. 10, which multiply powers of the share of a full annealing, and the full area."""
     full = largest_learning_rate * memory
     found = annealing_coefficients(annealing_drop, annealing_ratio, memory, largest_learning_rate)
     return {name: value * full for name, value in found.items()} | {"full_area": full}
@@ -134,7 +134,7 @@ def sized_annealing_coefficients(
 
 
 def signed_power(value: Array, power: Array) -> Array:
-    """Return |value|^power with the sign of the value; a thousandth keeps its slope finite at 0."""
+    """Return |value|^power with the sign of the value, smoothed over a thousandth for a finite slope at 0."""
     return value * np.exp(0.5 * (power - 1) * np.log(value**2 + 1e-6))
 
 
@@ -142,7 +142,7 @@ def signed_power(value: Array, power: Array) -> Array:
 
 
 def distribution_shift(forward_area_cpt: Array, B: Array, E: Array, beta: Array) -> Array:
-    """Return the change of loss by a new data distribution: ``B (1 - (1 + E S1_cpt)^-beta)`` (Eq. 3).
+    """Return the change of the loss by new data: ``B (1 - (1 + E S1_cpt)^-beta)`` (Eq. 3).
 
     Zero at the transfer point. As ``beta`` goes to 0 with ``B beta`` fixed it tends to ``B beta log(1 + E S1_cpt)``.
     """

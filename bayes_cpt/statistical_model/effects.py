@@ -21,7 +21,7 @@ from bayes_cpt.statistical_model.out_of_domain import (
 )
 
 CHUNK = 50
-"""Draws worked on at a time, to bound memory."""
+"""Number of draws processed at a time, to bound memory."""
 
 
 def parameters_of(posterior: xr.Dataset, domain: str, dimension: str = "domain") -> dict[str, FloatArray]:

@@ -1,7 +1,7 @@
 """The distribution of measured losses given parameters: law + discrepancy + noise, for one domain.
 
-`evaluate` runs on NumPy arrays (parameters with leading dimensions for draws) and on PyTensor variables alike, so that
-what is fitted and what is forecast are one piece of code.
+`evaluate` runs on NumPy arrays (parameters with leading dimensions for draws) and on PyTensor variables, so fits and
+forecasts share one piece of code.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ from bayes_cpt.statistical_model.low_rank_gaussian import draw_effects
 
 
 class DomainModel(NamedTuple):
-    """What is fixed about one domain's part of a model.
+    """The parts of one domain's model that are not sampled.
 
     Parameters
     ----------
     law
         The law.
     components
-        Names of the parts of the discrepancy in use.
+        Names of the discrepancy components in use.
     domain
         The domain.
     fitted_range
-        The range of the fitted data: where the law's observable parameters are read.
+        The range of the fitted data, to which the law's sampled parameters refer.
     """
 
     law: Law
@@ -60,12 +60,12 @@ def evaluate(model: DomainModel, design: Design, parameters: Mapping[str, Array]
 
 
 def effect_columns(model: DomainModel, evaluation: Evaluation) -> dict[str, Array]:
-    """Return, by component, what effects of size 1 do: (..., effects, points)."""
+    """Return, by component, the change of the loss by effects of size 1, (..., effects, points)."""
     return {name: COMPONENTS[name].columns(evaluation) for name in model.components}
 
 
 def discrepancy(evaluation: Evaluation, effects: Mapping[str, FloatArray]) -> Array:
-    """Return what the effects (..., effects), by component, do together: (..., points)."""
+    """Return the sum of the effects (..., effects) of all components, (..., points)."""
     return sum((COMPONENTS[name].together(evaluation, values) for name, values in effects.items()), np.zeros(()))
 
 
@@ -81,13 +81,13 @@ def effects_given_losses(
     Parameters
     ----------
     columns
-        By component, (draws, effects, points) or without draws: what effects of size 1 do at the measured points.
+        By component, (draws, effects, points) or (effects, points): effects of size 1 at the measured points.
     scales
         By component, (draws,): their standard deviation.
     variance
-        (draws, points) Of the noise.
+        (draws, points) Variance of the noise.
     residual
-        (draws, points) Losses less the law.
+        (draws, points) Losses minus the law.
     random
         Source of randomness.
 

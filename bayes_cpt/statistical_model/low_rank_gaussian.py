@@ -5,8 +5,8 @@ noise), Z the columns (k, n) of k effects at one standard deviation. Then ``S^-1
 ``det S = det M / det W`` with ``M = I + Z W Z^T``, at a cost linear in n. Everything runs on NumPy and on ``jax.numpy``
 (the argument ``xp``), with leading dimensions.
 
-For PyTensor it is one operation, which returns its own gradient. Left to automatic differentiation, the same formula
-costs twice the time and, compiled by Numba, minutes: here it is a handful of products that NumPy and JAX share.
+For PyTensor it is one operation that returns its own gradient: a few products, the same for NumPy and JAX. With
+automatic differentiation the same formula takes twice the time, and Numba takes minutes to compile it.
 """
 
 from types import ModuleType
@@ -24,7 +24,7 @@ from bayes_cpt._support.typing import Array, FloatArray
 
 
 class Factor(NamedTuple):
-    """What all uses of the identity begin with.
+    """The factorisation that all uses of the identity share.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def log_density(residual: FloatArray, variance: FloatArray, columns: FloatArray)
     residual, variance
         (draws, points).
     columns
-        (draws, effects, points) What effects do, at one standard deviation.
+        (draws, effects, points) Effects at one standard deviation.
     """
     weighted, lower = factor(1 / variance, columns)
     projected = np.linalg.solve(lower, weighted @ residual[..., None])[..., 0]
@@ -75,7 +75,7 @@ def draw_effects(
 def value_and_gradient(residual: Array, weight: Array, columns: Array, xp: ModuleType = np) -> tuple[Array, ...]:
     """Return ``-(r^T S^-1 r + log det M) / 2`` and its gradients by r, W and Z, for (n,), (n,) and (k, n).
 
-    With weights it serves residuals of which some count for nothing: those of weight 0.
+    Residuals of weight 0 do not count.
     """
     weighted, lower = factor(weight, columns, xp)
     lower_inverse = xp.linalg.inv(lower)
@@ -134,7 +134,7 @@ def marginal_log_likelihood(losses: Array, mean: Array, variance: Array, columns
     columns
         (k, n) One row per effect, scaled by its standard deviation.
     measured
-        (n,) 1 where a loss was measured, 0 where it counts for nothing.
+        (n,) 1 where a loss was measured, 0 elsewhere.
     """
     value, *_gradients = LowRankGaussian().make_node(losses - mean, measured / variance, columns).outputs
     return value - 0.5 * (measured * pt.log(2 * np.pi * variance)).sum()

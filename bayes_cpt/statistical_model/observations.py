@@ -1,4 +1,4 @@
-"""What a law is fitted to: measured losses, their features, and the range that priors refer to."""
+"""Data for a law: measured losses, their features, and the range to which priors refer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from bayes_cpt.runs.tables import MINIMUM_POINTS
 from bayes_cpt.statistical_model.out_of_domain import BASIS, Changes, changes
 
 MINIMUM_RUNS = 2
-"""Finished runs that a law of final losses asks for."""
+"""Finished runs that a law of final losses needs."""
 ONE_CHECKPOINT = 0.01
-"""Share by which losses of one checkpoint may differ, as where each run measured it on texts of its own."""
+"""Share by which losses of one checkpoint may differ, for example if each run measured it on other texts."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Observations:
     Parameters
     ----------
     domains
-        In the order of the ``domain`` dimension.
+        The law's fitted domains, in the order of the dimension ``domain``.
     design
         Features of all points.
     places
@@ -37,13 +37,13 @@ class Observations:
     losses
         By domain, the measured losses there, in nats.
     fitted_range
-        The range of the data; what was measured of them is what ``places`` has.
+        The range of the data; its measured part is that of the points in ``places``.
     loss_scales
         By domain, the unit ``loss`` of priors, in nats.
     set_aside
         Points within the PT warm-up, which the law does not describe: columns run, step, domain, loss.
     out_of_domain
-        By out-of-domain set, its measured losses as changes beside those of pt and cpt.
+        By out-of-domain set, its measured losses, as changes, with those of pt and cpt.
     """
 
     domains: tuple[str, ...]
@@ -91,13 +91,13 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     law
         The law to be fitted.
     domains
-        Those to fit; by default all that were measured: ``pt`` and ``cpt``, and out-of-domain sets where a law of
+        Domains to fit; by default all that were measured: ``pt`` and ``cpt``, and out-of-domain sets if a law of
         continual pre-training (CPT) is fitted to both.
 
     Raises
     ------
     DataError
-        If the data are not what the law describes; the message says what to select or which model to use.
+        If the law does not describe the data; the message says what to select or which model to use.
     """
     chosen, out_of_domain = _chosen_domains(curves, law, domains)
     check_runs(curves, law)
@@ -108,7 +108,7 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     set_aside, kept = losses[losses["step"] < warmup], losses[losses["step"] >= warmup]
     peak = max(curves.learning_rate(run).max() for run in curves.runs.index)
     batch_tokens = _batch_tokens(curves)
-    static = design(curves, kept, peak, law.memory_kernel, batch_tokens)
+    points = design(curves, kept, peak, law.memory_kernel, batch_tokens)
     by_domain = {domain: kept[kept["domain"] == domain] for domain in chosen}
     for domain, rows in by_domain.items():
         if len(rows) < (least := MINIMUM_RUNS if law.is_final else MINIMUM_POINTS):
@@ -116,20 +116,20 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
                 f"domain {domain!r} has {len(rows)} points after warm-up; a fit needs {least} or more: "
                 "select more runs, or leave it out with --domains"
             )
-    combined = {domain: changes(curves, static, domain) for domain in out_of_domain}
+    combined = {domain: changes(curves, points, domain) for domain in out_of_domain}
     for domain, found in combined.items():
         if len(found.loss) < MINIMUM_POINTS:
             raise DataError(
                 f"domain {domain!r} has {len(found.loss)} points in CPT at which pt and cpt were measured too, and at "
                 f"the checkpoint; a fit needs {MINIMUM_POINTS} or more: measure more, or choose others with --domains"
             )
-    places = {domain: static.places(rows) for domain, rows in by_domain.items()}
+    places = {domain: points.places(rows) for domain, rows in by_domain.items()}
     return Observations(
         domains=chosen,
-        design=static,
+        design=points,
         places=places,
         losses={domain: rows["loss"].to_numpy() for domain, rows in by_domain.items()},
-        fitted_range=_measured_range(_range_of(curves, static, batch_tokens), static, places),
+        fitted_range=_measured_range(_range_of(curves, points, batch_tokens), points, places),
         loss_scales={
             domain: _loss_scale(curves, rows)
             for domain, rows in {**by_domain, **_by_domain(curves, out_of_domain)}.items()
@@ -223,7 +223,7 @@ def check_runs(curves: Curves, law: Law) -> None:
 
 
 def _check_one_checkpoint(curves: Curves) -> None:
-    """Refuse pilots of an open model whose losses at step 0 say that they start from several checkpoints."""
+    """Refuse pilots of an open model whose losses at step 0 show that they start from several checkpoints."""
     roots = curves.runs.loc[curves.runs["parent"].isna(), ["model_size"]]
     starts = curves.losses[curves.losses["step"] == 0].join(roots, on="run", how="inner")
     for (_, domain), rows in starts.groupby(["model_size", "domain"], dropna=False):
@@ -237,22 +237,22 @@ def _check_one_checkpoint(curves: Curves) -> None:
 
 
 def _batch_tokens(curves: Curves) -> float:
-    """Return the tokens of a reference step: those of the first run that says how many it has."""
+    """Return the tokens of a reference step: those of the first run with ``batch_tokens``."""
     given = curves.runs["batch_tokens"].dropna()
     return float(given.iloc[0]) if len(given) else np.nan
 
 
-def _range_of(curves: Curves, static: Design, batch_tokens: float) -> FittedRange:
-    """Return the range of all data, but for what of them was measured."""
-    sizes = static.features["model_size"]
+def _range_of(curves: Curves, points: Design, batch_tokens: float) -> FittedRange:
+    """Return the range of all data, without the fields that depend on which points were measured."""
+    sizes = points.features["model_size"]
     return FittedRange(
-        largest_forward_area=float(static.forward_area.max()),
-        largest_forward_area_cpt=float(static.features["forward_area_cpt"].max()) or 1.0,
-        largest_learning_rate=static.peak,
+        largest_forward_area=float(points.forward_area.max()),
+        largest_forward_area_cpt=float(points.features["forward_area_cpt"].max()) or 1.0,
+        largest_learning_rate=points.peak,
         smallest_model_size=float(sizes.min()),
         largest_model_size=float(sizes.max()),
         batch_tokens=batch_tokens,
-        longest_cpt=float(static.features["length_cpt"].max()),
+        longest_cpt=float(points.features["length_cpt"].max()),
         longest_lineage=max(
             float(sum(part.learning_rate.size * part.tokens for part in curves.lineage(run).segments(batch_tokens)))
             for run in curves.runs.index
@@ -260,8 +260,8 @@ def _range_of(curves: Curves, static: Design, batch_tokens: float) -> FittedRang
     )
 
 
-def _measured_range(found: FittedRange, static: Design, places: Mapping[str, IntArray]) -> FittedRange:
-    measured = static.forward_area[np.concatenate(list(places.values()))]
+def _measured_range(found: FittedRange, points: Design, places: Mapping[str, IntArray]) -> FittedRange:
+    measured = points.forward_area[np.concatenate(list(places.values()))]
     return replace(
         found,
         smallest_measured_forward_area=float(measured.min()),
@@ -270,7 +270,7 @@ def _measured_range(found: FittedRange, static: Design, places: Mapping[str, Int
 
 
 def _loss_scale(curves: Curves, losses: pd.DataFrame) -> float:
-    """Return the median loss at the end of PT runs; without those, at the first point of CPT runs."""
+    """Return the median loss at the end of PT runs; without PT runs, at the first point of CPT runs."""
     ordered = losses.sort_values("step").groupby("run")["loss"]
     is_pt = curves.runs["phase"] == "pt"
     ends = ordered.last()

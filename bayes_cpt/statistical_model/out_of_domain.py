@@ -1,8 +1,8 @@
 """Out-of-domain sets: their loss is a combination of the losses on pt and cpt (Eq. 6 of Wang et al. 2025).
 
-``L_ood = k_pt L_pt + k_cpt L_cpt`` is applied to what happens in continual pre-training (CPT): the loss of the
-checkpoint is measured, and the changes of pt and cpt since then, times the coefficients, are added to it. The
-coefficients belong to the domain; each run departs from them a little. Given the losses on pt and cpt this is a
+``L_ood = k_pt L_pt + k_cpt L_cpt`` is applied to changes in continual pre-training (CPT): the measured loss of the
+checkpoint, plus the changes of pt and cpt since then times the coefficients. Each domain has its own coefficients, and
+each run departs from them a little. Given the losses on pt and cpt this is a
 Gaussian regression, so the law's own posterior does not depend on it. The formulas run on NumPy, with leading
 dimensions for draws, and on PyTensor. docs/lab-log/laws.md has the evidence.
 """
@@ -25,9 +25,9 @@ SCALE = "k_scale"
 DEPARTURES = "effect_k"
 """Name in a posterior of the departures found on the fitted runs."""
 REQUIRED = (*COEFFICIENTS, *NOISE)
-"""What a model file needs priors for, to describe out-of-domain sets."""
+"""Parameters for which a model file must give priors to describe out-of-domain sets."""
 PARAMETERS = (*REQUIRED, SCALE)
-"""What it may have priors for: without the scale, runs do not depart from the coefficients."""
+"""All parameters of out-of-domain sets. Without a prior of the scale, runs do not depart from the coefficients."""
 
 
 class JointMeasurements(NamedTuple):
@@ -55,9 +55,9 @@ class Combination(NamedTuple):
     parameters
         (draws,) By name of ``PARAMETERS``.
     departures
-        By lineage of the fit and by coefficient, (draws,): how it departs from the coefficients.
+        By lineage of the fit and by coefficient, (draws,): its departure from the coefficients.
     known
-        Where the set was measured.
+        Points at which the set was measured.
     """
 
     domain: str
@@ -72,19 +72,19 @@ class Changes(NamedTuple):
     Parameters
     ----------
     places
-        (points,) Where a design has the points.
+        (points,) Indices of the points in a design.
     loss
         (points,) Measured losses.
     level
-        (points,) The loss that changes are added to.
+        (points,) The loss to which changes are added.
     basis
         (2, points) Measured changes on pt and cpt.
     lineages
-        All CPT runs that start at a transfer point: each departs from the coefficients, and its children with it.
+        All CPT runs that start at a transfer point: each departs from the coefficients, and its children likewise.
     lineage
         (points,) Index of each point's lineage.
     set_aside
-        Points in CPT that cannot be used: pt or cpt was not measured there, or the checkpoint was not.
+        Number of points in CPT that cannot be used: pt or cpt was not measured there, or the checkpoint was not.
     """
 
     places: IntArray
@@ -114,8 +114,8 @@ def joint_measurements(curves: Curves, domain: str) -> JointMeasurements:
         if name == domain and all((run, step, other) in known for other in BASIS):
             found.setdefault(run, {})[step] = [known[run, step, other] for other in names]
     ordered = {run: dict(sorted(losses.items())) for run, losses in found.items()}
-    links = [curves.records[run] for run in transfer_runs(curves)]
-    starts = [found[link.parent][link.parent_step] for link in links if link.parent_step in found.get(link.parent, {})]
+    records = [curves.records[run] for run in transfer_runs(curves)]
+    starts = [found[one.parent][one.parent_step] for one in records if one.parent_step in found.get(one.parent, {})]
     return JointMeasurements(
         {run: (np.array(list(losses)), np.array(list(losses.values()))) for run, losses in ordered.items()},
         np.mean(starts or [[np.nan] * len(names)], axis=0),
@@ -128,9 +128,9 @@ def transfer_runs(curves: Curves) -> tuple[str, ...]:
 
 
 def origin(curves: Curves, lineage: str, known: JointMeasurements) -> FloatArray | None:
-    """Return the losses (pt, cpt, domain) that a CPT run's changes count from, or None if there are none.
+    """Return the losses (pt, cpt, domain) from which a CPT run's changes count, or None if there are none.
 
-    They are those at its checkpoint; if that was not measured, at the last point of its pre-training that was.
+    They are those at its checkpoint; if it was not measured, those at the last measured point of its pre-training.
     """
     run, until = curves.records[lineage].parent, curves.records[lineage].parent_step
     while True:
@@ -144,9 +144,9 @@ def origin(curves: Curves, lineage: str, known: JointMeasurements) -> FloatArray
 
 
 def start_of(curves: Curves, lineage: str | None, known: JointMeasurements) -> FloatArray:
-    """Return the losses that a forecast counts changes from: `origin`, else those of a typical checkpoint.
+    """Return the losses from which a forecast counts changes: `origin`, else those of a typical checkpoint.
 
-    NaN in pre-training (no lineage): the combination is one of continual pre-training.
+    NaN in pre-training (no lineage), where the combination is not defined.
     """
     if lineage is None:
         return np.full(len(BASIS) + 1, np.nan)
@@ -182,7 +182,7 @@ def changes(curves: Curves, design: Design, domain: str) -> Changes:
 
 
 def _beside(points: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
-    """Add columns of the losses on pt and cpt at the same run and step; points without are left out."""
+    """Add columns of the losses on pt and cpt at the same run and step; points without them are left out."""
     for name in BASIS:
         here = losses.loc[losses["domain"] == name, ["run", "step", "loss"]]
         points = points.merge(here.rename(columns={"loss": name}), on=["run", "step"])
@@ -201,18 +201,18 @@ def variance(parameters: Mapping[str, Array], relative_learning_rate: Array) -> 
 
 
 def departure_columns(found: Changes) -> FloatArray:
-    """What departures of size 1 from the coefficients do, (lineages x 2, points)."""
+    """Return the change of the loss by departures of size 1 from the coefficients, (lineages x 2, points)."""
     member = np.arange(len(found.lineages))[:, None] == found.lineage
     return (member[:, None] * found.basis).reshape(-1, len(found.loss))
 
 
 def departures_by_lineage(effects: FloatArray) -> FloatArray:
-    """Bring the effects of `departure_columns` (..., lineages x 2) in shape (..., lineages, 2)."""
+    """Reshape the effects of `departure_columns` from (..., lineages x 2) to (..., lineages, 2)."""
     return effects.reshape(*effects.shape[:-1], -1, len(COEFFICIENTS))
 
 
 def spread_over(places: IntArray, values: FloatArray, count: int) -> FloatArray:
-    """Put values (..., points) at their places among ``count``, zeros elsewhere: (..., count)."""
+    """Return values (..., points) at their indices in an array (..., count), with zeros elsewhere."""
     found = np.zeros((*values.shape[:-1], count))
     found[..., places] = values
     return found

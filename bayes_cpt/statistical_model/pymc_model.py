@@ -25,7 +25,7 @@ from bayes_cpt.statistical_model.out_of_domain import (
 
 
 def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, DomainModel]:
-    """Return what is fixed about each domain's model."""
+    """Return the parts of each domain's model that are not sampled."""
     return {
         domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
         for domain in observations.domains
@@ -35,9 +35,9 @@ def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, Doma
 def build(spec: ModelSpec, observations: Observations) -> pm.Model:
     """Build the model of all domains and runs.
 
-    Parameters carry the dimension ``domain``, but for those of the checkpoint. The law's own coefficients are
+    Parameters have the dimension ``domain``, except those of the checkpoint. The law's own coefficients are
     deterministics. The discrepancy's effects are integrated out: `bayes_cpt.inference.fit` draws them afterwards.
-    Parameters of out-of-domain sets, where there are any, carry the dimension ``out_of_domain``.
+    Parameters of out-of-domain sets have the dimension ``out_of_domain``.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def build(spec: ModelSpec, observations: Observations) -> pm.Model:
             for name, value in coefficients(fixed, parameters).items():
                 own.setdefault(name, []).append(value)
             _likelihood(fixed._replace(components=spec.fitted_components), observations, parameters)
-        for name in (name for name in own if name not in sampled):  # in order, not as a set: draws depend on it
+        for name in (name for name in own if name not in sampled):  # in order, not as a set: draws depend on the order
             pm.Deterministic(name, pt.stack(own[name]), dims="domain")
         if observations.out_of_domain:
             _combinations(spec, observations)
@@ -75,7 +75,7 @@ def _coordinates(spec: ModelSpec, observations: Observations) -> dict[str, list[
 
 
 def measured_points(observations: Observations) -> dict[str, FloatArray]:
-    """Return, by the name of the model's data, 1 at each point that counts as measured and 0 elsewhere."""
+    """Return, by the name of the model's data, 1 at each measured point and 0 elsewhere."""
     combined = {domain: found.places for domain, found in observations.out_of_domain.items()}
     return {
         _measured(domain): spread_over(places, np.ones(len(places)), len(observations.design.run))
@@ -88,7 +88,7 @@ def _measured(domain: str) -> str:
 
 
 def _common(name: str, prior: Prior, observations: Observations) -> TensorVariable:
-    """Add a parameter that all domains share; its unit is the first one's, as steps and areas are the same for all."""
+    """Add a parameter that all domains share, in the unit of the first one: steps and areas are the same for all."""
     arguments = {key: values[0] for key, values in _arguments(prior, observations, observations.domains[:1]).items()}
     return getattr(pm, prior.family)(name, **arguments)
 
@@ -115,15 +115,15 @@ def _likelihood(fixed: DomainModel, observations: Observations, parameters: Mapp
 
     Points without a measured loss stay in, with weight 0: indexing them away costs more in the gradient.
     """
-    static = observations.design
-    evaluation = evaluate(fixed, static, parameters)
+    count = len(observations.design.run)
+    evaluation = evaluate(fixed, observations.design, parameters)
     measured = measured_points(observations)[_measured(fixed.domain)]
-    losses = spread_over(observations.places[fixed.domain], observations.losses[fixed.domain], len(static.run))
+    losses = spread_over(observations.places[fixed.domain], observations.losses[fixed.domain], count)
     pm.CustomDist(
         f"loss_{fixed.domain}",
         evaluation.law,
         evaluation.noise_variance,
-        _scaled_columns(effect_columns(fixed, evaluation), parameters, len(static.run)),
+        _scaled_columns(effect_columns(fixed, evaluation), parameters, count),
         pm.Data(_measured(fixed.domain), measured),
         logp=marginal_log_likelihood,
         signature="(n),(n),(k,n),(n)->(n)",

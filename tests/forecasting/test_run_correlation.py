@@ -42,7 +42,7 @@ def test_where_all_effects_are_known_there_is_nothing_to_correlate(family: bc.Cu
 
 
 def test_pilots_of_an_open_checkpoint_are_kin(family: bc.Curves):
-    cpt = [run for run, link in family.records.items() if link.phase == "cpt"]
+    cpt = [run for run, record in family.records.items() if record.phase == "cpt"]
     hidden = family.runs.loc[cpt].assign(parent=None, parent_step=None)
     curves = bc.curves_from_frames(hidden, family.lr[family.lr["run"].isin(cpt)])
     effects = [("shift", run) for run in cpt]
