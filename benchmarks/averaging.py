@@ -1,13 +1,13 @@
-"""What averaging laws buys where few replay ratios were run: forecasts of the others by each law and by averages.
+"""Value of averaging laws when few replay ratios were run: forecasts of other ratios by each law and by averages.
 
     uv run python benchmarks/averaging.py [-m cpt-replay -m cpt-replay-exponential ...] [--fits FOLDER]
 
 Pilots are the shipped larger model's pre-training runs, its CPT runs without replay, and those at one or two other
-ratios; the runs at the ratios left are forecast. Whoever plans does not know the form that is true, so there are two
-truths: the losses as they were measured, which follow the own-share form, and losses of the same runs simulated by the
-paper's exponential form (Fig. 19's coefficients). Weights are found from the pilots alone: each of their ratios but 0
-is left out in turn. ``best pilot`` is the law with the lowest mean CRPS there. Means over runs; with --fits, fits are
-kept in a folder, and taken from it again.
+ratios. The runs at the remaining ratios are forecast. A planner does not know the true form, so there are two truths:
+the measured losses, which follow the own-share form, and losses of the same runs simulated by the paper's exponential
+form (Fig. 19's coefficients). Weights are found from the pilots alone: each of their ratios except 0 is left out in
+turn. ``best pilot`` is the law with the lowest mean CRPS there. Scores are means over runs. With --fits, fits are saved
+in a folder and read again from there.
 """
 
 import argparse
@@ -40,7 +40,7 @@ COLUMNS = ["mae", "wis", "cover50", "cover90", "width90"]
 
 
 def truths() -> dict[str, Curves]:
-    """Return the losses as measured, and as Eq. 8 would have them."""
+    """Return the losses as measured, and as simulated by Eq. 8."""
     measured = select(read_curves(shipped("data/microcpt")), SIZE, ["pt", "cpt"])
     # B is printed as the shift without replay, of which Eq. 8's factor is not 1
     factor = {"pt": -np.expm1(-REPLAY["pt"]["a2"]), "cpt": np.expm1(REPLAY["cpt"]["a2"])}
@@ -64,19 +64,19 @@ def pilot_fit(prepared: Prepared, ratios: Sequence[float], folder: Path | None) 
 
 
 def without(prepared: Prepared, ratios: Sequence[float]) -> Holdout:
-    """Return the CPT runs at other ratios, as what is left out."""
+    """Return a holdout of the CPT runs at other ratios."""
     replay = prepared.curves.runs["replay"].dropna()
     return Holdout("other ratios", dict.fromkeys(replay.index[~replay.isin(ratios)].astype(str), 0))
 
 
 def at(prepared: Prepared, ratio: float) -> Holdout:
-    """Return the CPT runs at a ratio, as what is left out."""
+    """Return a holdout of the CPT runs at a ratio."""
     replay = prepared.curves.runs["replay"].dropna()
     return Holdout(f"{ratio:g}", dict.fromkeys(replay.index[replay == ratio].astype(str), 0))
 
 
 def compared(compiled: Mapping[str, Prepared], pilots: Sequence[float], folder: Path | None) -> Comparison:
-    """Leave each ratio of the pilots but 0 out, and forecast it from the others."""
+    """Leave out each ratio of the pilots except 0, and forecast it from the others."""
     judged = {
         (f"{ratio:g}", name): judge(
             prepared,

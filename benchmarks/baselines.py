@@ -1,11 +1,11 @@
-"""What the Bayesian model buys: forecasts of left-out runs beside those of today's practice.
+"""Value of the Bayesian model: its forecasts of left-out runs compared with those of today's practice.
 
     uv run python benchmarks/baselines.py [DATA] [-m MODEL] [--paper] [--where QUERY] [--leave run] [--domains pt,cpt]
 
 Each fold of `bayes-cpt backtest` is forecast by the model; by the same law with independent Gaussian noise of one
-size; by least squares the paper's way (Huber loss of log losses, many starts) with a bootstrap of blocks of residuals;
-and by carrying the last value on: the checkpoint's loss, with no width. Scores are means over runs. With --paper the
-base falls by the paper's S1.
+size; by least squares as in the paper (Huber loss of log losses, many starts) with a bootstrap of blocks of residuals;
+and by the last value carried forward: the checkpoint's loss, with no width. Scores are means over runs. With --paper
+the base falls with the paper's S1.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def without_prior(text: str, names: str) -> str:
 
 
 def losses_by(model: DomainModel, static: Design, names: list[str], vector: FloatArray) -> FloatArray:
-    """Return the law's losses at a vector of parameters, those that must be positive in logs."""
+    """Return the law's losses for a vector of parameters; positive parameters are given as logs."""
     parameters = {
         name: np.asarray(value if name in SIGNED else np.exp(value)) for name, value in zip(names, vector, strict=True)
     }
@@ -64,14 +64,14 @@ SIGNED = {"loss_at_reference", "beta", "a1", "replay_slowing", "rate_exponent", 
 
 
 def centre_and_spread(prior: Prior, domain: str, scale: float, *, signed: bool) -> tuple[float, float]:
-    """Return where starts are drawn, from the priors: least squares has none, but must begin somewhere."""
+    """Return centre and spread of the starts of least squares, from the priors."""
     if signed:
         return prior.argument("mu", domain) * scale, prior.argument("sigma", domain) * scale
     return float(np.log(prior.argument("median", domain) * scale)), prior.argument("sigma", domain)
 
 
 def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: Curves, seed: int) -> FloatArray:
-    """Return (refits, points) forecasts of a domain by bootstrap of blocks of residuals, residuals added."""
+    """Return forecasts (refits, points) of a domain by bootstrap of blocks of residuals, with residuals added."""
     observations, random = prepared.observations, np.random.default_rng(seed)
     model = domain_models(prepared.spec, observations)[domain]
     names = [*model.law.parameters, *({FORWARD_POWER} & set(prepared.spec.priors))]
@@ -95,7 +95,7 @@ def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: 
     def residual(vector: FloatArray, target: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             off = np.log(np.maximum(predict(vector)[places], 1e-3)) - np.log(target)
-        # a weak pull to the middle keeps directions that the data do not see from running away
+        # a weak penalty bounds directions that the data do not identify
         return np.nan_to_num(np.concatenate([off, HUBER * 1e-2 * (vector - centre) / width]), nan=10, posinf=10)
 
     def fitted(start: FloatArray, target: FloatArray, most: int = 200) -> tuple[float, FloatArray]:
@@ -116,13 +116,13 @@ def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: 
 
 
 def blocks(ratio: FloatArray, count: int, random: np.random.Generator) -> FloatArray:
-    """Return ratios of losses to the law, in blocks drawn with replacement."""
+    """Return ratios of losses to the law, resampled in blocks with replacement."""
     starts = random.integers(0, max(1, ratio.size - BLOCK), count // BLOCK + 1)
     return np.concatenate([ratio[start : start + BLOCK] for start in starts])[:count]
 
 
 def as_forecast(points: pd.DataFrame, draws: FloatArray) -> pd.DataFrame:
-    """Score draws (draws, points) of measured points, one run and domain at a time."""
+    """Score draws (draws, points) of measured points, by run and domain."""
     scored = []
     for (run, domain), rows in points.reset_index(drop=True).groupby(["run", "domain"]):
         values = draws[:, rows.index].reshape(1, len(draws), 1, 1, len(rows))
@@ -135,7 +135,7 @@ def as_forecast(points: pd.DataFrame, draws: FloatArray) -> pd.DataFrame:
 
 
 def by_least_squares(curves: Curves, model: ModelSpec, leave: str) -> pd.DataFrame:
-    """Score the paper's way of fitting."""
+    """Score fits by least squares, as in the paper."""
     prepared = prepare(curves, model)
     scored = []
     for fold in folds(prepared.curves, leave):
@@ -147,7 +147,7 @@ def by_least_squares(curves: Curves, model: ModelSpec, leave: str) -> pd.DataFra
 
 
 def by_last_value(curves: Curves, leave: str) -> pd.DataFrame:
-    """Score the checkpoint's loss, carried on."""
+    """Score the checkpoint's loss, carried forward."""
     scored = []
     for fold in folds(curves, leave):
         points = fold.unseen(curves).losses

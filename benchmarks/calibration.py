@@ -2,8 +2,8 @@
 
     uv run python benchmarks/calibration.py [-m MODEL ...] [--simulations 1000] [-o docs/images/calibration.png]
 
-Truths are drawn from a model's prior, losses of a small design (`bayes_cpt.pilot_runs`) from the truths.
-Prints a row a model, and the three parameters with the smallest p-values; draws the ranks of all.
+Truths are drawn from a model's prior, and losses of a small design (`bayes_cpt.pilot_runs`) from the truths.
+Prints one row per model and the three parameters with the smallest p-values, and draws the ranks of all.
 """
 
 import argparse
@@ -41,9 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-m", "--model", action="append", help="may be repeated; by default all that are shipped")
     parser.add_argument("--simulations", type=int, default=1000)
-    parser.add_argument("--domain", help="one domain alone: the domains share nothing but an open checkpoint")
-    parser.add_argument("--points", type=int, default=12, help="measured in each run")
-    parser.add_argument("--draws", type=int, default=31, help="that a truth is ranked among")
+    parser.add_argument("--domain", help="one domain alone: domains share only the parameters of an open checkpoint")
+    parser.add_argument("--points", type=int, default=12, help="measured points per run")
+    parser.add_argument("--draws", type=int, default=31, help="number of draws among which a truth is ranked")
     parser.add_argument("-o", "--output", default="docs/images/calibration.png")
     arguments = parser.parse_args()
     domains = None if arguments.domain is None else [arguments.domain]
@@ -56,7 +56,7 @@ def main() -> None:
         rows.append(row(results[-1], time.perf_counter() - start))
         smallest = results[-1].uniformity.sort_values("p").head(SMALLEST)
         print(f"{results[-1].verdict}\n{smallest.round(4).to_string()}\n", flush=True)
-        # after each model, so that what is done is kept if the rest is interrupted
+        # after each model, so that results remain if the rest is interrupted
         plot_calibration(*results).savefig(arguments.output, dpi=120)
     print(pd.DataFrame(rows).to_string(index=False))
 

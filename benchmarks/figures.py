@@ -30,7 +30,7 @@ BLUE, RED, GREEN, GREY = "tab:blue", "tab:red", "tab:green", "0.45"
 
 
 def measured_of(run: str) -> bc.Curves:
-    """Return the shipped curves of a run, with the runs that it goes on from."""
+    """Return the shipped curves of a run and its ancestors."""
     return bc.select(bc.read_curves(bc.shipped("data/microcpt")), f"run == '{run}'", list(DOMAINS))
 
 
@@ -41,7 +41,7 @@ def losses_of(curves: bc.Curves, run: str, domain: str) -> pd.DataFrame:
 
 
 def forecast_figure(fit: bc.Fit) -> Figure:
-    """Draw the held-out run's forecast beside the fitted runs, and planned runs by their replay ratio."""
+    """Draw the held-out run's forecast with the fitted runs, and planned runs by their replay ratio."""
     unseen = measured_of(HELD_OUT)
     losses = unseen.losses[(unseen.losses["run"] == HELD_OUT) & (unseen.losses["step"] > 0)]
     bands = bc.table(bc.forecast(fit, unseen, steps={HELD_OUT: losses["step"].unique().tolist()}))

@@ -1,12 +1,12 @@
-"""What hiding the pre-training costs: a fit of pilots alone beside one that knows the history.
+"""Cost of an unknown pre-training: fits of pilots alone compared with fits of whole histories.
 
     uv run python benchmarks/open_checkpoint.py [DATA] [--where QUERY] [--domains pt,cpt] [--only recover leave pilot]
         [--pilots RUN ...]
 
 ``recover``: for each checkpoint of the data, the posterior of its loss potential from the CPT runs that start there,
-without parents and pre-training runs. ``leave``: the runs of the checkpoint that has most are left out in turn, with
-history hidden (open-checkpoint) and known (cpt-replay). ``pilot``: one run alone forecasts the others from its
-checkpoint, with what that was annealed to stated, and without.
+without parents and pre-training runs. ``leave``: the runs of the checkpoint with most runs are left out in turn, with
+the history hidden (open-checkpoint) and known (cpt-replay). ``pilot``: the other runs from a checkpoint are forecast
+from one run alone, with the final LR of pre-training stated, and without.
 """
 
 import argparse
@@ -57,14 +57,14 @@ def true_potential(curves: Curves, run: str) -> tuple[float, float]:
 
 
 def recover(curves: Curves) -> pd.DataFrame:
-    """Fit each checkpoint's runs alone, and set the loss potential found beside the true one."""
+    """Fit each checkpoint's runs alone, and compare the posterior of the loss potential with the true value."""
     rows = []
     for name, runs in checkpoints(curves).items():
         share, peak = true_potential(curves, runs[0])
         largest = max(float(curves.learning_rate(run).max()) for run in runs)
         found = fit(part(curves, runs, hidden=True), "open-checkpoint", draws=2000, tune=600, progress=False)
         low, middle, high = np.quantile(found.posterior["loss_potential"], [0.05, 0.5, 0.95])
-        # the law's is relative to the largest LR of the pilots
+        # the law's loss potential is relative to the largest LR of the pilots
         rows.append((name, len(runs), share, share * peak / largest, low, middle, high))
         print(f"{name}: {found.verdict}", flush=True)
     columns = ["checkpoint", "runs", "of the PT peak", "of the pilots' peak", "q05", "q50", "q95"]
@@ -72,7 +72,7 @@ def recover(curves: Curves) -> pd.DataFrame:
 
 
 def leave(curves: Curves) -> pd.DataFrame:
-    """Leave each run of the first checkpoint out, with history hidden and known."""
+    """Leave each run of the first checkpoint out, with its history hidden and known."""
     runs = next(iter(checkpoints(curves).values()))
     tables = {}
     for title, model, hidden in (("hidden", "open-checkpoint", True), ("known", "cpt-replay", False)):
@@ -84,7 +84,7 @@ def leave(curves: Curves) -> pd.DataFrame:
 
 
 def pilot(curves: Curves, pilots: Sequence[str]) -> pd.DataFrame:
-    """Forecast the other runs of a pilot's checkpoint from the pilot, with what that was annealed to stated or not."""
+    """Forecast the other runs of a pilot's checkpoint from the pilot, with the final LR of pre-training stated or not."""
     tables = {}
     for run in pilots:
         runs = next(runs for runs in checkpoints(curves).values() if run in runs)
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", nargs="?", default=str(shipped("data/microcpt")))
     parser.add_argument("--where", default="model_size == 332448")
-    parser.add_argument("--domains", help="as pt,cpt; all if left out")
+    parser.add_argument("--domains", help="such as pt,cpt; by default all")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--pilots", nargs="+", default=PILOTS, metavar="RUN")
     given = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Forecasts of public pre-training curves beside the published multi-power law.
+"""Forecasts of public pre-training curves compared with the published multi-power law.
 
     uv run python benchmarks/pretraining.py DATA [-m annealing] [-m multi-power]
 
-DATA is a curve folder whose runs.csv has a column ``split`` (train, test). Each model size is fitted on its training
-curves and forecasts its test curves: means over these, for each model, and for the average of all with equal weights.
-PT warm-up is left out. The last columns are ratios to the MAE of the published point fit (Luo et al., ICLR 2025, arXiv
-2503.12811), where the size is one of theirs: the rows "published" are forecasts by its coefficients.
+DATA is a curve folder whose runs.csv has a column ``split`` (train, test). For each model size, the training curves are
+fitted and the test curves forecast. Scores are means over test curves, for each model and for the average of all models
+with equal weights. PT warm-up is left out. The last columns are ratios to the MAE of the published point fit (Luo et
+al., ICLR 2025, arXiv 2503.12811), for the sizes that it has. The rows "published" are forecasts by its coefficients.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def published_errors(curves: Curves, given: pd.Series) -> pd.Series:
     memory = tail * peak ** (given["gamma"] - 1) / given["C"]
     shape = {"memory": memory, "rate_power": given["gamma"], "tail": tail}
     features = with_areas(static, {name: np.asarray(value) for name, value in shape.items()})
-    # the warm-up, once it has all of its effect, is in L0 here
+    # here L0 includes the full effect of the warm-up
     forecasts = LAWS["multi-power"].predict(
         "pt",
         features,

@@ -20,7 +20,7 @@ from bayes_cpt.laws.replay import left_of_shift, reached_of_shift
 from bayes_cpt.statistical_model.model_files import read_spec
 
 NOISE = 0.005
-"""Scatter of a printed final loss, nats: how hard the data pull against the priors of the shape."""
+"""Standard deviation of a printed final loss, nats: it weighs the data against the priors of the shape."""
 STARTS = 12
 
 
@@ -52,7 +52,7 @@ TABLES = {
 
 
 class Form(NamedTuple):
-    """A form of the final loss: its model file, the parameters of its shape, and its columns."""
+    """A form of the final loss: its model file, the parameters of its shape, and its regressors."""
 
     model: str
     shape: tuple[str, ...]
@@ -100,7 +100,7 @@ FORMS = {
 
 
 def forecast(form: Form, domain: str, ratio: FloatArray, losses: FloatArray, asked: FloatArray) -> FloatArray:
-    """Fit a form to losses and return what it says at the ratios asked for."""
+    """Fit a form to losses and return its predictions at the given ratios."""
     priors = [read_spec(form.model).priors[name] for name in form.shape]
     centre = np.log([prior.argument("median", domain) for prior in priors])
     width = np.array([prior.argument("sigma", domain) for prior in priors])

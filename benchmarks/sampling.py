@@ -1,4 +1,4 @@
-"""Effective draws per second: the textbook form of the law under PyMC's own NUTS against bayes_cpt's.
+"""Effective draws per second: the textbook form of the law with PyMC's own NUTS, compared with bayes_cpt.
 
     uv run python benchmarks/sampling.py
 
@@ -64,7 +64,7 @@ def simulated() -> Curves:
 
 
 def textbook(observations: Observations) -> pm.Model:
-    """Return the law as the paper writes it, memory fixed, independent noise."""
+    """Return the law in the paper's form, with fixed memory and independent noise."""
     places = observations.places["pt"]
     features = {
         name: values[..., places]
@@ -117,7 +117,7 @@ def timed(name: str, text: str, observations: Observations) -> float:
 
 
 def timed_with_numba(name: str, text: str, observations: Observations) -> float:
-    """Sample the same model with nutpie as it comes: Numba, low-rank mass matrix. Compiling takes a minute or more."""
+    """Sample the same model with nutpie's defaults: Numba, low-rank mass matrix. Compiling takes a minute or more."""
     compiled = nutpie.compile_pymc_model(build(parse_spec(name, text), observations))
     start = time.perf_counter()
     tree = nutpie.sample(compiled, draws=1000, tune=1000, chains=2, seed=1, adaptation="low_rank", progress_bar=False)
@@ -125,7 +125,7 @@ def timed_with_numba(name: str, text: str, observations: Observations) -> float:
 
 
 def without_discrepancy(text: str) -> str:
-    """Return a model file's text without its parts of the discrepancy."""
+    """Return a model file's text without its discrepancy components."""
     return re.sub(r"\[priors\.(\w+_scale)\]\n(.+\n)+\n?", "", text)
 
 

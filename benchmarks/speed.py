@@ -1,4 +1,4 @@
-"""Seconds that forecasts and decisions take after start-up, for a fit file of the shipped curves.
+"""Times in seconds of forecasts and decisions after start-up, for a fit file of the shipped curves.
 
 uv run bayes-cpt fit data/microcpt --where "model_size == 332448" -o fit.nc
 uv run python benchmarks/speed.py fit.nc

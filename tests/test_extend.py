@@ -88,7 +88,7 @@ def test_a_registry_refuses_names_that_are_taken_or_unknown(registry: Registry[A
 
 
 def test_a_memory_kernel_without_memory_is_refused():
-    with pytest.raises(SpecError, match="has the parameter 'memory'"):
+    with pytest.raises(SpecError, match="needs the parameter 'memory'"):
         bc.MemoryKernel(("length",), bc.MEMORY_KERNELS["none"].rows, bc.MEMORY_KERNELS["none"].weights)
 
 

@@ -110,15 +110,15 @@ def batch(fit: Fit, curves: Curves, steps: Mapping[str, Sequence[int] | IntArray
     starts = pd.DataFrame({"run": [line.transfer_run or line.runs[-1] for line in lines], "step": 0})
     counts = [len(wanted) for wanted in steps.values()]
     points = pd.DataFrame({"run": np.repeat([*steps], counts), "step": np.concatenate([*steps.values()])})
-    static = design(
+    evaluated = design(
         curves,
         pd.concat([points, starts]),
         fitted_range.largest_learning_rate,
         fit.spec.law.memory_kernel,
         fitted_range.batch_tokens,
     )
-    places = np.split(static.places(points), np.cumsum(counts)[:-1])
-    return Batch(static, places, static.places(starts), [line.transfer_checkpoint for line in lines])
+    places = np.split(evaluated.places(points), np.cumsum(counts)[:-1])
+    return Batch(evaluated, places, evaluated.places(starts), [line.transfer_checkpoint for line in lines])
 
 
 def paths(
