@@ -84,7 +84,7 @@ def leave(curves: Curves) -> pd.DataFrame:
 
 
 def pilot(curves: Curves, pilots: Sequence[str]) -> pd.DataFrame:
-    """Forecast the other runs of a pilot's checkpoint from the pilot, with the final LR of pre-training stated or not."""
+    """Forecast the other runs of a pilot's checkpoint from it, with the final LR of pre-training stated or not."""
     tables = {}
     for run in pilots:
         runs = next(runs for runs in checkpoints(curves).values() if run in runs)

@@ -28,9 +28,9 @@ COMPILED = "prepared_cpt"
 SHARED = "the shared fit"
 """Group of these tests."""
 APART = ("tests/test_notebooks.py", "tests/test_recovery.py", "tests/paper/test_posterior.py")
-"""Files whose slow tests share nothing that is expensive: each may go to any worker."""
+"""Files whose slow tests share no expensive fixture: each test may go to any worker."""
 FIRST = ("test_notebooks.py", SHARED, "test_recovery.py", "test_posterior.py", "calibration of ")
-"""How the names of the longest groups begin, longest first: workers then end together."""
+"""First parts of the names of the longest groups, longest first, so that workers end at about the same time."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,7 +68,7 @@ def group(item: pytest.Item, place: int) -> str:
 
 
 def priority(item: pytest.Item) -> tuple[bool, int]:
-    """Return what tests are sorted by: slow groups first, and among them the longest."""
+    """Return the sort key of tests: slow groups first, and among them the longest."""
     names = [mark.args[0] for mark in item.iter_markers("xdist_group")]
     ranks = [rank for rank, start in enumerate(FIRST) if names[0].startswith(start)]
     return item.get_closest_marker("slow") is None, ranks[0] if ranks else len(FIRST)
@@ -146,7 +146,7 @@ def scheduled(run: str, schedule: Schedule) -> pd.DataFrame:
 
 
 def history(cpt: dict[str, tuple[float, Schedule]], pretraining: Schedule, pt: str = "pt") -> bc.Curves:
-    """Return the plan of a PT run and of CPT runs (by name: replay ratio, schedule) that go on from its end."""
+    """Return the plan of a PT run and of CPT runs (by name: replay ratio, schedule) from its end."""
     schedules = {pt: pretraining, **{name: schedule for name, (_, schedule) in cpt.items()}}
     lr = pd.concat([scheduled(name, schedule) for name, schedule in schedules.items()], ignore_index=True)
     last = len(bc.learning_rates(pretraining))
@@ -173,7 +173,7 @@ def simulated() -> bc.Curves:
 
 
 def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> Comparison:
-    """Return what models' errors on runs of a point each would make: all scores are the error, no draws differ."""
+    """Return a comparison of models from their errors on runs of one point: scores are errors, draws are equal."""
     rows = [
         {"model": model, "fold": f"run{place}", "run": f"run{place}", "domain": "pt", "error": error}
         for model, of_model in errors.items()
@@ -215,7 +215,7 @@ def prepared_cpt(simulated: bc.Curves, compiled_once: Compile) -> Prepared:
 
 
 FEW = SamplerSettings(draws=200, tune=200, chains=4, seed=1, progress=False)
-"""Enough to test what is done with draws, not to trust them."""
+"""Enough draws to test functions of them, too few to trust them."""
 
 
 @pytest.fixture(scope="session")
@@ -226,7 +226,7 @@ def fitted(prepared_cpt: Prepared) -> bc.Fit:
 
 @pytest.fixture(scope="session")
 def higher(fitted: bc.Fit) -> bc.Fit:
-    """Return the small fit as another model, by which all losses lie 10 higher."""
+    """Return the small fit under the name of another model, with all losses 10 higher."""
     tree, posterior = fitted.tree.copy(), fitted.posterior
     tree["posterior"] = posterior.assign(loss_at_reference=posterior["loss_at_reference"] + 10)
     tree.attrs = {**fitted.tree.attrs, "model": "higher"}

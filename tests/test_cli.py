@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Outcome(NamedTuple):
-    """What a command did."""
+    """The outcome of a command."""
 
     code: int
     out: str
@@ -151,7 +151,7 @@ def test_check_does_not_draw_what_matplotlib_cannot_write(run: Run, tiny_folder:
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_figure_where_no_folder_can_be(run: Run, tiny_folder: Path):
+def test_a_figure_in_an_impossible_folder_is_refused(run: Run, tiny_folder: Path):
     outcome = run("check", tiny_folder, "--plot", tiny_folder / "runs.csv" / "check.png")
     assert outcome.code == output.BAD_INPUT
     assert "cannot write" in outcome.err
@@ -202,14 +202,14 @@ def test_fit_refuses_a_model_that_is_not_there(run: Run, tiny_folder: Path, mode
         (["-m", "open-checkpoint", "--pretrained", "2e12 at 3e-4"], ["cannot read '2e12 at 3e-4'"]),
     ],
 )
-def test_what_cannot_be_stated(run: Run, tiny_folder: Path, command: str, options: list[str], words: list[str]):
+def test_faulty_statements(run: Run, tiny_folder: Path, command: str, options: list[str], words: list[str]):
     assert_refused(run(command, tiny_folder, *options), *words)
 
 
 @pytest.mark.parametrize("command", ["fit", "backtest"])
-def test_what_is_stated_reaches_the_model(run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, command: str):
+def test_stated_priors_reach_the_model(run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, command: str):
     class ReachedError(BayesCptError):
-        """The model came where it is fitted."""
+        """Raised when a model reaches the fit."""
 
     def instead(_curves: object, given: ModelSpec | list[ModelSpec], *_: object, **__: object) -> None:
         spec = given[0] if isinstance(given, list) else given

@@ -25,7 +25,7 @@ COEFFICIENTS = {name: KNOWLEDGE_PILE["pt"][name] for name in ("L0", "A", "alpha"
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Run the page's first block beside its model file; afterwards the registries are as they were."""
+    """Run the page's first block in a folder with its model file; afterwards restore the registries."""
     before = [set(registry) for registry in REGISTRIES]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(BLOCKS["toml"][0], encoding="utf-8")
@@ -38,7 +38,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_law_of_a_user_knows_what_it_reads_and_samples():
+def test_a_law_of_a_user_has_its_features_and_parameters():
     law = bc.read_spec("mine.toml").law
     shipped = bc.LAWS["cpt"]
     assert law.features == shipped.features
@@ -94,7 +94,7 @@ def test_a_memory_kernel_without_memory_is_refused():
 
 @pytest.mark.slow
 def test_the_page_runs_from_fit_to_backtest(mine: dict[str, Any], tmp_path: Path):
-    """Few draws: what is shown is that all steps work, and that the forecast is that of the user's law."""
+    """With few draws, all steps work, and the forecast is that of the user's law."""
     decaying = bc.wsd(peak=2e-3, steps=1500, warmup=100)
     pilots = {"cosine": (0.0, bc.cosine(2e-3, 1500, 100)), "low": (0.0, bc.wsd(1e-3, 1500, 100))}
     kernel = {"slow_share": 0.2}

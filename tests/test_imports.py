@@ -12,7 +12,7 @@ import bayes_cpt
 
 PACKAGE = Path(__file__).parents[1] / "bayes_cpt"
 
-# a module imports only from its own layer and from those before it; wings of one layer do not know of each other
+# a module imports only from its own wing and from earlier layers
 LAYERS: list[set[str]] = [
     {"errors"},
     {"_support"},
@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
 LAYER = {wing: place for place, wings in enumerate(LAYERS) for wing in wings}
 HEAVY = {"arviz", "jax", "matplotlib", "nutpie", "pymc", "pytensor"}
 MOST_FILES = 10
-"""Of a wing, its ``__init__`` included."""
+"""Files of a wing, with its ``__init__``."""
 MOST_LINES = 400
 
 
@@ -48,7 +48,7 @@ def wing(module: str) -> str:
 
 
 def inner_imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports at any depth."""
+    """Return the modules of the package that a file imports at any depth."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def test_no_wing_is_crowded_and_no_file_is_long():
     assert not long
 
 
-def test_the_reader_of_imports_sees_them():
+def test_the_reader_of_imports_finds_them():
     assert inner_imports(MODULES["_support.files"]) == {"errors"}
     assert "runs.schedules" in inner_imports(MODULES["runs.plans"])
     assert "errors" in inner_imports(MODULES["runs.curves"])
@@ -113,5 +113,5 @@ def test_every_public_name_is_there():
 
 
 def test_no_module_has_a_public_name():
-    """Once loaded, the module would stand where the function was."""
+    """Once loaded, the module would replace the function."""
     assert not set(bayes_cpt.__all__) & set(LAYER)

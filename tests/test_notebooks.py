@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom wherever they lie, and are kept with what they show."""
+"""Notebooks run from top to bottom in any folder, and are stored with their output."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 CELL_TIMEOUT = 1800
-"""Seconds after which a cell counts as hung; a fit takes a minute on free cores."""
+"""Seconds after which a cell counts as hung; a fit takes a minute on idle cores."""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -20,7 +20,7 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 @pytest.mark.slow
 @each_notebook
-def test_a_notebook_runs_without_a_word_of_complaint_and_writes_nothing(path: Path, tmp_path: Path):
+def test_a_notebook_runs_without_warnings_and_writes_nothing(path: Path, tmp_path: Path):
     notebook = nbformat.read(path, as_version=4)
 
     NotebookClient(notebook, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(tmp_path)}}).execute()
@@ -31,7 +31,7 @@ def test_a_notebook_runs_without_a_word_of_complaint_and_writes_nothing(path: Pa
 
 
 @each_notebook
-def test_a_notebook_is_kept_as_one_run_from_top_to_bottom_with_its_figures(path: Path):
+def test_a_notebook_is_stored_as_one_run_from_top_to_bottom_with_its_figures(path: Path):
     cells = _code_cells(nbformat.read(path, as_version=4))
 
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))

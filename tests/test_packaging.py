@@ -1,4 +1,4 @@
-"""What ships: every library that is imported is declared, and the files that a wheel must carry are there."""
+"""Packaging: every imported library is declared, and a wheel has the files that it needs."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def normal(name: str) -> str:
 
 
 def third_party_imports(folder: str) -> set[str]:
-    """Top-level names of the libraries that the files of a folder import at any depth."""
+    """Return the top-level names of the libraries that the files of a folder import at any depth."""
     found: set[str] = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -51,7 +51,7 @@ def test_what_is_imported_is_declared(folder: str, declared: set[str]):
         assert {normal(one) for one in providers[name]} & declared, f"{folder} imports {name}: declare it"
 
 
-def test_the_reader_of_imports_sees_them():
+def test_the_reader_of_imports_finds_them():
     assert {"pytensor", "arviz_stats", "numpy"} <= third_party_imports("bayes_cpt")
     assert "pytest" in third_party_imports("tests")
 

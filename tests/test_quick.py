@@ -1,4 +1,4 @@
-"""From a fit to a decision without a sampler: draws of the prior stand in for the posterior."""
+"""From a fit to a decision without a sampler: draws of the prior replace the posterior."""
 
 import json
 import sys

@@ -60,8 +60,8 @@ def test_published_coefficients_are_recovered_well_enough_to_forecast_other_sche
 
 
 @pytest.mark.slow
-def test_the_power_of_the_learning_rate_in_progress_is_recovered_and_forecasts_a_longer_decay():
-    """A constant LR and a cosine tell it apart from annealing."""
+def test_the_power_of_the_learning_rate_is_recovered_and_forecasts_a_longer_decay():
+    """A constant LR and a cosine distinguish it from annealing."""
     own, shape = {name: KNOWLEDGE_PILE["pt"][name] for name in ("L0", "A", "alpha")}, {"forward_power": 0.5}
     schedules = {"constant": bc.constant(2e-3, 6000, 100), "cosine": bc.cosine(2e-3, 6000, 100)}
     longer = {"longer": bc.cosine(2e-3, 12_000, 100)}
@@ -183,7 +183,7 @@ def test_final_losses_at_other_ratios_are_forecast(law: str, own: dict[str, floa
 
 
 def without_history(curves: bc.Curves) -> bc.Curves:
-    """Leave out the PT run: what is known of a released checkpoint."""
+    """Leave out the PT run, as for a released checkpoint."""
     runs = curves.runs[curves.runs["phase"] == "cpt"].assign(parent=None, parent_step=None)
     lr, losses = (rows[rows["run"].isin(runs.index)] for rows in (curves.lr, curves.losses))
     return bc.curves_from_frames(runs, lr, losses)

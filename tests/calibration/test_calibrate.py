@@ -1,4 +1,4 @@
-"""Simulation-based calibration: it passes for the shipped models, and sees planted faults."""
+"""Simulation-based calibration: the shipped models pass, and planted faults are detected."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ from bayes_cpt.statistical_model.model_files import model_names, read_spec
 from bayes_cpt.statistical_model.observations import check_runs
 
 POINTS = 6
-"""Measured in each of the few runs of the template, to keep the tests short."""
+"""Measured points per run of the template: few, to keep the tests short."""
 SIMULATIONS = 200
 
 
@@ -28,7 +28,7 @@ def rank_counts(ranks: np.ndarray, places: int) -> np.ndarray:
 
 
 def result_of(ranks: pd.DataFrame, draws: int = 31) -> Calibration:
-    """Return ranks as a calibration whose chains all moved."""
+    """Return a calibration with these ranks, whose chains all moved."""
     return Calibration("a model", ranks, pd.Series(0.8, index=ranks.index), draws)
 
 
@@ -44,7 +44,7 @@ def test_p_values_of_uniform_ranks_are_uniform():
 
 
 @pytest.mark.parametrize("fault", ["shifted", "too narrow", "too wide", "at an end"])
-def test_ranks_of_a_faulty_posterior_are_told_from_uniform_ones(fault: str):
+def test_ranks_of_a_faulty_posterior_are_distinguished_from_uniform_ones(fault: str):
     random = np.random.default_rng(5)
     shares = {
         "shifted": random.beta(1.5, 1, 200),
@@ -67,7 +67,7 @@ def test_p_values_are_corrected_for_their_number():
     assert (corrected.iloc[np.argsort(p)].diff().dropna() >= 0).all()
 
 
-def test_lines_leave_the_band_of_a_faulty_parameter_alone():
+def test_only_the_line_of_a_faulty_parameter_leaves_the_band():
     random = np.random.default_rng(2)
     ranks = pd.DataFrame(random.integers(0, 32, size=(200, 3)), columns=["good[pt]", "bad[cpt]", LOG_DENSITY])
     ranks["bad[cpt]"] //= 2
@@ -90,7 +90,7 @@ def test_chains_that_hardly_moved_are_reported():
 
 
 @pytest.mark.parametrize("model", model_names())
-def test_the_template_is_what_the_law_describes(model: str):
+def test_the_template_has_the_runs_that_the_law_describes(model: str):
     law = read_spec(model).law
     curves = pilot_runs(law, POINTS)
     check_runs(curves, law)
@@ -104,7 +104,7 @@ def prepared() -> Prepared:
 
 
 @pytest.mark.slow
-def test_truths_stand_where_the_density_takes_them(prepared: Prepared):
+def test_truths_have_the_order_of_the_density(prepared: Prepared):
     """Log-normal parameters are logs in the vector, normal ones are themselves; each under its own name."""
     truths = prior_draws(prepared, 5, seed=1)
     assert len(truths.labels) == truths.unconstrained.shape[1] == prepared.density.start.size
@@ -117,7 +117,7 @@ def test_truths_stand_where_the_density_takes_them(prepared: Prepared):
 
 @pytest.mark.slow
 def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared):
-    """Over simulations of one truth, twice the log density is a constant less a chi-square of the points' number."""
+    """Over simulations of one truth, twice the log density is a constant minus a chi-square over all points."""
     one = prior_draws(prepared, 1, seed=4)
     many = {name: np.repeat(values, 400, axis=0) for name, values in one.parameters.items()}
     losses = simulated_losses(prepared, many, np.random.default_rng(1))["pt"]
@@ -197,10 +197,10 @@ def test_density_and_gradient_are_finite_and_agree_at_the_start(shipped_model: P
     start = density.start
     direction = np.random.default_rng(1).standard_normal(start.size)
     points = start + np.resize([0, 1e-6, -1e-6], SIMULATIONS)[:, None] * direction
-    # of as many as are ranked below: what is compiled serves there too
+    # as many as are ranked below, so that nothing is compiled twice
     observed = {"observed_pt": np.tile(density.data["observed_pt"], (SIMULATIONS, 1))}
     (value, *ends), (gradient, *_) = (found[:3] for found in side_by_side(density, observed)(points))
-    assert np.isfinite(value)  # nor is it where the gradient is not
+    assert np.isfinite(value)  # also if only its gradient is not finite
     assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-4)
 
 
@@ -210,13 +210,13 @@ def test_ranks_of_truths_among_their_posteriors_are_uniform(shipped_model: Prepa
     assert len(result.ranks) == SIMULATIONS
     assert set(shipped_model.spec.priors) <= {name.partition("[")[0] for name in result.ranks}
     assert result.stuck <= 0.25 * SIMULATIONS
-    # of so many sound models, one would be called miscalibrated at a level of its own
+    # among so many sound models, one would fail a test at the usual level
     assert result.uniformity["corrected"].min() >= LEVEL / len(model_names())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cpt-replay", "data-mixing"])
-def test_losses_noisier_than_the_model_says_are_found_out(model: str):
+def test_losses_with_more_noise_than_the_model_are_detected(model: str):
     prepared = prepare(pilot_runs(read_spec(model).law, POINTS), model, domains=["pt"])
     result = calibration(prepared, simulator=noisier)
     assert not result.calibrated

@@ -1,4 +1,4 @@
-"""Choosing: draws made up so that the answers are known by hand."""
+"""Choosing, on artificial draws whose answers are known by hand."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -121,7 +121,7 @@ def test_without_a_feasible_candidate_nothing_is_chosen_and_the_closest_is_named
     assert by_run(decision, "probability_best") == {"bold": 1.0, "even": 0.0, "meek": 0.0}
 
 
-def test_hopeless_candidates_are_told_apart_by_how_far_they_are_over():
+def test_infeasible_candidates_are_ordered_by_their_excess():
     decision = decide(FOUR_DRAWS, {"cpt": 1}, [at_most("pt", change=-1)])
     assert "The closest is meek" in decision.conclusion
 
@@ -135,7 +135,7 @@ def test_ties_are_split_and_broken_by_order(risk: str):
     assert "equal" in by_run(decision, "reason")["second"]
 
 
-def test_equal_risks_are_told_apart_by_expected_regret():
+def test_equal_risks_are_ordered_by_expected_regret():
     same_worst = forecast({"low": {"cpt": [-1, -1, -1, 0]}, "lower": {"cpt": [-2, -2, -2, 0]}})
     assert decide(same_worst, {"cpt": 1}, risk="chance @ -0.5").chosen == "lower"
 
@@ -151,8 +151,8 @@ def test_the_risk_decides_between_a_safe_and_a_gambling_candidate():
 
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.sampled_from(sorted(RISKS)))
 @settings(max_examples=20, deadline=None)
-def test_what_candidates_share_in_a_draw_cancels(offset: list[float], risk: str):
-    """An offset common to all candidates leaves their paired comparison as it was, however large."""
+def test_a_common_offset_of_all_candidates_cancels(offset: list[float], risk: str):
+    """An offset common to all candidates does not change their paired comparison."""
     moved = FOUR_DRAWS.assign(loss=FOUR_DRAWS["loss"] + xr.DataArray([offset], dims=("chain", "draw")))
     before, after = (decide(data, {"pt": 1, "cpt": 3}, risk=risk).table for data in (FOUR_DRAWS, moved))
     np.testing.assert_allclose(after["probability_best"], before["probability_best"])
@@ -165,7 +165,7 @@ def test_what_candidates_share_in_a_draw_cancels(offset: list[float], risk: str)
     st.floats(0.05, 0.95),
 )
 @settings(max_examples=50, deadline=None)
-def test_the_bound_needed_is_one_that_would_do(changes: list[list[float]], bound: float, probability: float):
+def test_the_bound_needed_makes_a_candidate_feasible(changes: list[list[float]], bound: float, probability: float):
     candidates = forecast({f"r{i}": {"pt": draws} for i, draws in enumerate(changes)})
     limit = at_most("pt", change=bound, probability=probability)
     table = decide(candidates, {"pt": 1}, [limit]).table
@@ -223,7 +223,7 @@ def test_missing_ends_are_an_error_of_the_data():
         decide(FOUR_DRAWS.isel(step=[0]), {"pt": 1})
 
 
-def test_the_answer_tells_what_was_asked_what_it_costs_and_the_next_best():
+def test_the_answer_has_the_question_the_cost_and_the_next_best():
     limit = at_most("pt", change=0.15, probability=0.75)
     text = answer(decide(FOUR_DRAWS, {"pt": 0.5, "cpt": 0.5}, [limit])).splitlines()
     assert text[0].startswith("Minimise 0.5*pt + 0.5*cpt")
@@ -235,6 +235,6 @@ def test_the_answer_tells_what_was_asked_what_it_costs_and_the_next_best():
     assert not any("Warning" in line for line in text)
 
 
-def test_the_answer_carries_the_forecast_s_warning():
+def test_the_answer_includes_the_warning_of_the_forecast():
     shaky = FOUR_DRAWS.assign_attrs(warning="R-hat of 1.3: do not trust this.")
     assert answer(decide(shaky, {"pt": 1})).endswith("Warning: R-hat of 1.3: do not trust this.")

@@ -1,4 +1,4 @@
-"""The text of limits and objectives: what is read, what is refused, and that writing it reads back."""
+"""Texts of limits and objectives: which are read, which are refused, and that a written limit is read back."""
 
 import pytest
 from hypothesis import given
@@ -100,7 +100,7 @@ def test_reads_objectives(text: str, minimise: dict[str, float]):
     ],
 )
 def test_refuses_objectives(text: str, message: str | None):
-    if message is None:  # no evaluation: code is the name of a domain, which nobody has
+    if message is None:  # nothing is evaluated: code is the name of an unknown domain
         with pytest.raises(DataError, match="names the domain"):
             check_domains(parse_objective(text), [], ["pt", "cpt"])
         return

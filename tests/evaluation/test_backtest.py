@@ -1,4 +1,4 @@
-"""Backtests: what is left out, that a refit does not see it, and what is said of the scores."""
+"""Backtests: folds, refits that do not use what is left out, and verdicts on the scores."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_runs_that_differ_in_seed_alone_are_left_out_together(larger: bc.Curves)
     assert sum(map(len, groups)) == 9
 
 
-def test_each_question_leaves_all_runs_out_that_answer_it(larger: bc.Curves):
+def test_each_kind_of_fold_leaves_out_all_runs_that_answer_its_question(larger: bc.Curves):
     ratios = larger.runs["replay"].dropna()
     assert left_out(larger, "replay") == [set(ratios.index[ratios == ratio]) for ratio in (0.25, 0.5, 1)]
     assert {"cpt_m_wsd000_cos_r000_peak30"} in left_out(larger, "schedule")
@@ -45,13 +45,13 @@ def test_longer_runs_are_left_out_and_the_shortest_stay(larger: bc.Curves):
     assert left_out(few, "length") == [{"cpt_m_wsd000_wsd_r000"}]
 
 
-def test_most_runs_do_not_go_at_once(larger: bc.Curves):
+def test_at_most_half_of_the_runs_are_left_out_at_once(larger: bc.Curves):
     """A fit to the two short runs, each of a checkpoint of its own, would not be informative."""
     with pytest.raises(DataError, match="each group has more than half of the 9 runs"):
         folds(larger, "length")
 
 
-def test_a_run_takes_its_children_with_it(tiny: bc.Curves):
+def test_the_children_of_a_run_are_left_out_with_it(tiny: bc.Curves):
     pretraining = bc.select(tiny, "phase == 'pt'")
     assert left_out(pretraining, "run") == [{"pt_decay"}]  # the trunk would take all with it
 
@@ -68,14 +68,14 @@ def test_tails_are_cut_by_the_share_shown(tiny: bc.Curves):
         ("tail", 1.0, "between 0 and 1, not 1"),
     ],
 )
-def test_what_cannot_be_left_out_is_said(tiny: bc.Curves, leave: str, cut: float, words: str):
+def test_folds_that_are_impossible_are_refused(tiny: bc.Curves, leave: str, cut: float, words: str):
     with pytest.raises(DataError, match=words.replace("?", r"\?")):
         folds(tiny, leave, cut)
 
 
 @pytest.mark.slow
 def test_a_refit_does_not_see_what_is_left_out(prepared_cpt: Prepared, simulated: bc.Curves):
-    """A run's losses are changed beyond recognition: a fit without the run is the same to the last digit."""
+    """A large change of a run's losses does not change any digit of a fit without the run."""
     spoilt = simulated.losses.assign(loss=simulated.losses["loss"] + 9 * (simulated.losses["run"] == "going"))
     other = prepare(bc.curves_from_frames(simulated.runs, simulated.lr, spoilt), "cpt", domains=["pt"])
     short = replace(REFIT, draws=50, tune=50)
@@ -107,7 +107,7 @@ def test_a_law_is_trusted_on_curves_of_its_own(simulated: bc.Curves, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prepared_cpt")
-def test_a_tail_is_forecast_from_what_the_run_has_shown(simulated: bc.Curves):
+def test_a_tail_is_forecast_from_the_first_part_of_the_run(simulated: bc.Curves):
     result = backtest(simulated, "cpt", leave="tail", domains=["pt"], cut=0.6, draws=50, tune=50)
     ahead = result.points.groupby("run")["step"].min()
     assert ahead.to_dict() == {"cpt": 1800, "going": 900}
@@ -156,7 +156,7 @@ def test_other_tables_are_not_read_as_scores(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prepared_cpt")
-def test_an_interrupted_backtest_keeps_what_is_done(simulated: bc.Curves):
+def test_an_interrupted_backtest_keeps_finished_folds(simulated: bc.Curves):
     def stop(_name: str, _count: int, _folds: int) -> None:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Which law: densities, weights, the table and its figure; and that a law that is wrong by construction loses."""
+"""Comparison of laws: densities, weights, the table and its figure; a law that is wrong by construction loses."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def normals(losses: np.ndarray, *laws: tuple[float, float]) -> tuple[np.ndarray,
 
 
 def test_weights_are_the_shares_of_runs_that_each_law_describes():
-    """30 % of the runs lie where the one law says, the others where the other says; the third is nowhere near."""
+    """30 % of the runs follow the first law, the others the second; the third describes none."""
     losses = np.repeat([-1.0, 1.0], [60, 140])  # each law's own median, so that all count alike
     crps, distance = normals(losses, (-1, 0.1), (1, 0.1), (5, 0.1))
     np.testing.assert_allclose(stacking_weights(crps, distance), [0.3, 0.7, 0.0], atol=0.02)
 
 
-def test_few_runs_stake_little_on_a_law_and_many_all():
+def test_few_runs_give_a_law_little_weight_and_many_all():
     def of_better(runs: int) -> float:
         crps, distance = normals(np.zeros(runs), (0, 1), (2, 1))
         return float(stacking_weights(crps, distance)[0])
@@ -48,7 +48,7 @@ def test_few_runs_stake_little_on_a_law_and_many_all():
     assert of_better(100) > 0.98
 
 
-def test_laws_that_say_the_same_share_alike_and_units_do_not_matter():
+def test_equal_laws_have_equal_weights_and_units_do_not_matter():
     crps, distance = normals(np.array([0.3, -0.2]), (0, 1), (0, 1))
     np.testing.assert_allclose(stacking_weights(crps, distance), 0.5, atol=0.02)
     crps, distance = normals(np.array([0.3, -0.2]), (0, 1), (1, 2))
@@ -59,7 +59,7 @@ def test_laws_that_say_the_same_share_alike_and_units_do_not_matter():
 
 @pytest.fixture(scope="module")
 def compared(simulated: bc.Curves, prepared_cpt: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """Compare the law of the curves with one whose shift may hardly be: wrong by construction."""
+    """Compare the law of the curves with one whose prior nearly excludes a shift: wrong by construction."""
     wrong = tmp_path_factory.mktemp("models") / "no-shift.toml"
     text = bc.read_spec("cpt").text
     start = text.index("[priors.shift_at_reference]")
@@ -86,7 +86,7 @@ def test_a_law_that_is_wrong_by_construction_loses(compared: Comparison):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prepared_cpt")
-def test_where_that_will_do_one_fit_is_reweighted_rather_than_made_again(simulated: bc.Curves):
+def test_a_fit_is_reweighted_rather_than_repeated_if_weights_are_good(simulated: bc.Curves):
     result = compare(simulated, ["cpt"], leave="tail", cut=0.8, domains=["pt"], draws=200, tune=150, refits=0)
     assert set(result.points["fold"]) == set(result.densities["fold"])
     k = result.densities.set_index("fold")["pareto_k"]
@@ -113,7 +113,7 @@ def judged(model: str, fold: str) -> Judged:
     return Judged(points, points[["model", "fold"]], np.array([[0.0, 1.0]]))
 
 
-def test_an_interrupted_comparison_keeps_the_folds_that_all_laws_did():
+def test_an_interrupted_comparison_keeps_the_folds_that_all_laws_finished():
     done = [("f", "a"), ("f", "b"), ("g", "a")]
     kept = put_together("run", {(fold, model): judged(model, fold) for fold, model in done}, 2)
     assert kept.points[["model", "fold"]].to_numpy().tolist() == [["a", "f"], ["b", "f"]]

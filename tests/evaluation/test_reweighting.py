@@ -1,4 +1,4 @@
-"""One fit reweighted in place of another, where that will do."""
+"""A fit reweighted instead of a refit, if its importance weights are good enough."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from bayes_cpt.runs.holdout import Holdout
 
 
 @pytest.mark.slow
-def test_importance_sampling_finds_the_fit_without_a_tail_and_owns_up_where_it_cannot(
+def test_importance_sampling_finds_the_fit_without_a_tail_or_reports_that_it_cannot(
     prepared_cpt: Prepared, fitted: bc.Fit
 ):
     near = reweighted(prepared_cpt, fitted, Holdout("a tail", {"going": 1400}))

@@ -1,4 +1,4 @@
-"""Forecasts: their table, whose uncertainty is in them, and what a run inherits and has shown."""
+"""Forecasts: their table, their sources of uncertainty, inheritance from parents, and runs in progress."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +86,9 @@ def test_one_source_of_uncertainty_is_narrower_than_all(part: Part, most: float,
 
 
 @pytest.mark.slow
-def test_without_the_discrepancy_the_change_since_the_checkpoint_seems_known_better(fitted: bc.Fit, planned: bc.Curves):
+def test_without_the_discrepancy_the_change_since_the_checkpoint_has_a_narrower_interval(
+    fitted: bc.Fit, planned: bc.Curves
+):
     without, everything = (
         change_width(fitted, planned, "parameters", "noise"),
         change_width(fitted, planned, *EVERYTHING),
@@ -176,6 +178,6 @@ def test_a_law_without_replay_refuses_a_plan_of_other_ratios(fitted: bc.Fit):
         ({"steps": {"cpt": [1.5]}}, r"integer, not \[1.5\]"),
     ],
 )
-def test_what_cannot_be_asked_of_a_forecast_is_said(fitted: bc.Fit, arguments: dict, words: str):
+def test_impossible_forecasts_are_refused(fitted: bc.Fit, arguments: dict, words: str):
     with pytest.raises(DataError, match=words):
         bc.forecast(fitted, fitted.curves, **arguments)

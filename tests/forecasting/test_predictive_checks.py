@@ -1,4 +1,4 @@
-"""Checks before a fit and after it: curves of the prior, replicates of the posterior, what the data inform."""
+"""Checks before and after a fit: draws of the prior, replicates from the posterior, and informed parameters."""
 
 import numpy as np
 import pytest
@@ -29,10 +29,10 @@ def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
 
 
 @pytest.mark.slow
-def test_the_fit_tells_what_the_data_told(fitted: bc.Fit):
-    """One curve tells the drop by annealing; runs from one pre-training cannot tell how those scatter."""
+def test_the_data_inform_some_parameters_and_not_others(fitted: bc.Fit):
+    """One curve informs the drop by annealing; runs from one pre-training do not inform its scatter between runs."""
     table = bc.informed(fitted)
     assert table.loc["annealing_drop[pt]", "learnt"]
     assert not table.loc["offset_scale[pt]", "learnt"]
-    assert "shift_scale[pt]" not in table.index  # added when predicting: the data have no say
+    assert "shift_scale[pt]" not in table.index  # added to forecasts: the data do not inform it
     assert (table["width"] > 0).all()

@@ -1,4 +1,4 @@
-"""Departures of planned runs: alike as far as their settings are."""
+"""Effects of planned runs: the closer their settings, the higher their correlation."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def named(curves: bc.Curves, replay: float, peak: float) -> str:
     return next(run for run in curves.runs.index if curves.runs["replay"][run] == replay and rates[run] == peak)
 
 
-def test_the_nearer_the_settings_the_more_alike(family: bc.Curves):
+def test_correlation_grows_as_settings_get_closer(family: bc.Curves):
     one, near, far, faster = (named(family, *at) for at in ((0.2, 1e-3), (0.25, 1e-3), (0.8, 1e-3), (0.2, 4e-3)))
     likeness = correlation(family, [("shift", run) for run in (one, near, far, faster)])
     np.testing.assert_allclose(np.diag(likeness), 1)
@@ -37,11 +37,11 @@ def test_parts_of_the_discrepancy_are_independent_and_so_are_modes(family: bc.Cu
     np.testing.assert_array_equal(correlation(family, [("shift", run), ("annealing", run), ("smooth", 0)]), np.eye(3))
 
 
-def test_where_all_effects_are_known_there_is_nothing_to_correlate(family: bc.Curves):
+def test_without_new_effects_the_correlation_is_empty(family: bc.Curves):
     assert correlation(family, []).shape == (0, 0)
 
 
-def test_pilots_of_an_open_checkpoint_are_kin(family: bc.Curves):
+def test_pilots_of_an_open_checkpoint_are_correlated(family: bc.Curves):
     cpt = [run for run, record in family.records.items() if record.phase == "cpt"]
     hidden = family.runs.loc[cpt].assign(parent=None, parent_step=None)
     curves = bc.curves_from_frames(hidden, family.lr[family.lr["run"].isin(cpt)])
@@ -49,7 +49,7 @@ def test_pilots_of_an_open_checkpoint_are_kin(family: bc.Curves):
     np.testing.assert_allclose(correlation(curves, effects), correlation(family, effects))
 
 
-def test_a_run_from_scratch_has_no_kin(tiny_folder: Path):
+def test_a_run_from_scratch_is_not_correlated_with_others(tiny_folder: Path):
     curves = bc.read_curves(tiny_folder)
     assert {run: kindred(curves, run) for run in curves.records} == {
         "pt_const": False,

@@ -1,4 +1,4 @@
-"""The forecast table, and files of the points that are asked for."""
+"""The forecast table, and files of the points to forecast."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_the_table_has_the_columns_of_the_contract_and_ordered_quantiles(fitted:
     assert rows.groupby("run")["extrapolates"].first().to_dict() == {SHORT: "", LONG: "forward area, length"}
 
 
-def test_points_are_read_once_each_and_further_columns_left_aside(tmp_path: Path):
+def test_points_are_read_once_each_and_further_columns_are_ignored(tmp_path: Path):
     path = tmp_path / "points.csv"
     path.write_text("run,step,domain,loss\na,10,pt,3.1\na,10,pt,3.2\na,20,pt,\n")
     read = bc.read_points(path)

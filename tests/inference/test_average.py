@@ -1,4 +1,4 @@
-"""Averages of laws: whole paths in proportion to the weights, one file, and weights that cannot be."""
+"""Averages of laws: whole curves in proportion to the weights, one file, and weights that are refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_draws_come_from_each_law_in_proportion_and_as_whole_paths(fitted: bc.Fi
 
 
 @pytest.mark.slow
-def test_all_that_takes_a_forecast_takes_an_average_s(fitted: bc.Fit, higher: bc.Fit):
+def test_a_forecast_by_an_average_can_be_used_like_any_other(fitted: bc.Fit, higher: bc.Fit):
     average = bc.average([fitted, higher])
     draws = bc.forecast(average, PLANNED, every=1000)
     assert bc.decide(draws, minimise={"pt": 1.0}).chosen
@@ -53,7 +53,7 @@ def test_all_that_takes_a_forecast_takes_an_average_s(fitted: bc.Fit, higher: bc
 
 
 @pytest.mark.slow
-def test_an_average_is_as_doubtful_as_its_worst_law_that_counts(fitted: bc.Fit, higher: bc.Fit):
+def test_an_average_has_converged_if_every_law_with_weight_has(fitted: bc.Fit, higher: bc.Fit):
     def said(fit: bc.Fit, converged: bool, verdict: str) -> bc.Fit:
         tree = fit.tree.copy()
         tree.attrs = {**fit.tree.attrs, "converged": int(converged), "verdict": verdict}
@@ -69,7 +69,7 @@ def test_an_average_is_as_doubtful_as_its_worst_law_that_counts(fitted: bc.Fit, 
 
 
 @pytest.mark.slow
-def test_an_average_is_one_file_and_comes_back_the_same(fitted: bc.Fit, higher: bc.Fit, tmp_path: Path):
+def test_an_average_is_saved_in_one_file_and_read_back_the_same(fitted: bc.Fit, higher: bc.Fit, tmp_path: Path):
     path = tmp_path / "fit.nc"
     average = bc.average([fitted, higher], [0.25, 0.75])
     bc.save(average, path)
@@ -134,7 +134,7 @@ def test_fits_that_cannot_be_averaged_are_refused(fitted: bc.Fit, higher: bc.Fit
         ({"a": float("nan"), "b": 1.0}, "0 or more"),
     ],
 )
-def test_weights_that_are_no_shares_are_refused(weights: dict[str, float], words: str):
+def test_weights_that_do_not_sum_to_1_are_refused(weights: dict[str, float], words: str):
     with pytest.raises(DataError, match=words):
         chosen_weights(["a", "b"], weights)
 

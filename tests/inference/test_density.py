@@ -1,4 +1,4 @@
-"""What is asked of PyMC's and PyTensor's insides gives what they give by themselves."""
+"""The JAX functions of a model agree with PyMC's own."""
 
 import jax
 import numpy as np
@@ -48,7 +48,7 @@ def test_value_and_gradient_are_those_of_pymc(pymc_model: pm.Model, density: Den
         np.testing.assert_allclose(slope, gradient(point), rtol=1e-9)
 
 
-def test_other_data_may_be_put_in_their_place(density: Density, vectors: np.ndarray):
+def test_data_can_be_replaced(density: Density, vectors: np.ndarray):
     moved = density._replace(data={**density.data, "observed": density.data["observed"] + 5})
     assert moved.evaluate(vectors[0])[0] != density.evaluate(vectors[0])[0]
 

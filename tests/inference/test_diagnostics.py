@@ -9,7 +9,7 @@ from bayes_cpt.inference.diagnostics import diagnose
 
 
 def chains(*shifts: float, count: int = 500, diverging: int = 0) -> xr.DataTree:
-    """Make up chains of independent normal draws, and some divergences in each."""
+    """Return chains of independent normal draws, and some divergences in each."""
     random = np.random.default_rng(1)
     draws = np.array([shift + random.standard_normal(count) for shift in shifts])
     divergent = np.tile(np.arange(count) < diverging, (len(shifts), 1))

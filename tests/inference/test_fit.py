@@ -31,7 +31,7 @@ def test_arviz_reads_a_fit(fitted: bc.Fit):
 
 
 class Background:
-    """Stand in for nutpie's sampler in the background."""
+    """Replaces nutpie's sampler in the background."""
 
     def __init__(self, result: Callable[[], xr.DataTree]) -> None:
         self.wait, self.cancelled = result, False
@@ -52,7 +52,7 @@ def stopped() -> xr.DataTree:
 
 @pytest.fixture
 def output(simulated: bc.Curves, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Prepare ``bayes-cpt fit``, without the search of the mode, and return the path it shall write."""
+    """Prepare ``bayes-cpt fit``, without the search of the mode, and return the path of its output."""
 
     def no_search(density: sampling.Density, seed: int) -> sampling.Whitening:
         return sampling.Whitening(density.start, np.eye(density.start.size))

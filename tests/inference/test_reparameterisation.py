@@ -1,4 +1,4 @@
-"""Straight coordinates of the own-share form: the same density, seen where its parameters do not bend."""
+"""Straight coordinates of the own-share form: the same density without the bend of its parameters."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ vectors = st.builds(
 
 
 def places(*names: str) -> dict[str, np.ndarray]:
-    """Return where variables of two domains stand in a vector."""
+    """Return the indices of variables of two domains in a vector."""
     return {name: np.arange(2 * place, 2 * place + 2) for place, name in enumerate(names)}
 
 
@@ -29,14 +29,14 @@ OWN_SHARE = places("beta", "replay_scale_log__", "memory_log__", "replay_exponen
 
 
 @pytest.mark.parametrize(("ratios", "shares"), [({0.0, 0.5, 1.0}, [0.5, 0.5]), ({0.0, 0.2}, [0.2, 0.8])])
-def test_one_ratio_between_none_and_all_makes_a_bend(ratios: set[float], shares: list[float]):
+def test_one_ratio_between_0_and_1_makes_a_bend(ratios: set[float], shares: list[float]):
     bend = bend_of(OWN_SHARE, ["pt", "cpt"], ratios)
     assert bend is not None
     assert [list(part) for part in bend] == [[2, 3], [6, 7], shares]
 
 
 @pytest.mark.parametrize("ratios", [{0.0, 0.25, 0.5}, {0.0, 1.0}, {0.5}, {0.5, 1.0}, set()])
-def test_more_or_fewer_make_none(ratios: set[float]):
+def test_several_ratios_between_0_and_1_or_none_make_no_bend(ratios: set[float]):
     assert bend_of(OWN_SHARE, ["pt", "cpt"], ratios) is None
 
 
@@ -46,13 +46,13 @@ def test_another_form_of_replay_has_no_bend():
 
 @settings(deadline=None)  # the first example compiles
 @given(vectors)
-def test_coordinates_go_there_and_back(x: np.ndarray):
+def test_straight_coordinates_can_be_inverted(x: np.ndarray):
     np.testing.assert_allclose(bent(straight(x, AT), AT), x, rtol=1e-6, atol=1e-6)
 
 
 @settings(deadline=None)  # the first example compiles
 @given(vectors)
-def test_the_coordinate_is_what_the_own_share_leaves_of_the_shift(x: np.ndarray):
+def test_the_coordinate_is_the_remaining_share_of_the_shift(x: np.ndarray):
     moved, share = straight(x, AT), np.array(AT.share)
     left = left_of_shift(share, np.exp(x[[*AT.scale]]), np.exp(x[[*AT.exponent]]))
     np.testing.assert_allclose((1 - share) / (1 + np.exp(-moved[[*AT.scale]])), left, rtol=1e-6)

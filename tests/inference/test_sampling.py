@@ -36,7 +36,7 @@ def test_draws_have_the_moments_of_the_density():
     np.testing.assert_allclose(standard.std(axis=(0, 1)), 1, atol=0.15)
 
 
-def test_a_density_that_is_finite_nowhere_is_refused():
+def test_a_density_without_finite_values_is_refused():
     def nowhere(x: Any) -> tuple[Any, Any]:
         return -np.inf + 0 * x.sum(), 0 * x
 

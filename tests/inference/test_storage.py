@@ -1,4 +1,4 @@
-"""The fit file: it has all that a forecast needs, or is refused with a sentence."""
+"""The fit file: it has all that a forecast needs, or is refused in one sentence."""
 
 from collections.abc import Callable
 from pathlib import Path

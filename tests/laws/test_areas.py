@@ -35,7 +35,7 @@ def at_every_step(*lineage: Segment, memory: Any = 10.0) -> Areas:
 
 
 def naive_annealing_area(reference: float, learning_rate: Rates, memory: float) -> Rates:
-    """Eq. 1's double sum as it is written, from step 0; ``reference`` is the LR before the first step."""
+    """Return Eq. 1's double sum as printed, from step 0; ``reference`` is the LR before the first step."""
     factor = 1 - 1 / memory
     changes = -np.diff(np.concatenate([[reference], learning_rate]))
     momentum = [sum(factor ** (i - k) * changes[k] for k in range(i + 1)) for i in range(changes.size)]
@@ -74,7 +74,7 @@ def test_the_jump_at_the_transfer_point_belongs_to_continual_pretraining() -> No
     assert found.learning_rate.tolist() == [1, 0.25, 0.25]
 
 
-def test_an_unknown_jump_is_taken_as_none() -> None:
+def test_an_unknown_jump_counts_as_0() -> None:
     found = at_every_step(cpt(0.5, 0.5, 0.25), memory=1)
     assert found.annealing_cpt[:, 0].tolist() == [0, 0, 0, 0.25]
     assert found.forward_cpt.tolist() == [0, 0.5, 1, 1.25]
@@ -152,7 +152,9 @@ def test_cuts_within_a_phase_do_not_matter(
 
 
 @given(rates(), memories, st.data())
-def test_asking_fewer_points_changes_nothing(learning_rate: Rates, memory: list[float], data: st.DataObject) -> None:
+def test_areas_do_not_depend_on_the_other_points(
+    learning_rate: Rates, memory: list[float], data: st.DataObject
+) -> None:
     phase: Literal["pt", "cpt"] = data.draw(st.sampled_from(("pt", "cpt")))
     asked = data.draw(st.lists(st.integers(0, learning_rate.size), max_size=5))
     lineage = [pt(0.5), Segment(phase, learning_rate)]
@@ -184,7 +186,7 @@ def test_constant_rates_do_not_anneal_whatever_came_before() -> None:
     assert at_every_step(Segment("cpt", learning_rates(cosine(2e-3, 1000)))).annealing_cpt[-1, 0] > 0
 
 
-def test_a_planned_run_of_no_steps_shows_its_parent() -> None:
+def test_a_planned_run_without_steps_has_the_areas_of_its_parent() -> None:
     found = areas([pt(1.0, 0.5), cpt()], 0, 10)
     assert found.learning_rate.tolist() == [0.5]
     assert found.forward_pt.tolist() == [1.5]

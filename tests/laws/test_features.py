@@ -1,4 +1,4 @@
-"""What laws read of a run: annealing areas at any memory, and the unknown jump of an open checkpoint."""
+"""Features of runs: annealing areas for any memory, and the unknown jump of an open checkpoint."""
 
 from pathlib import Path
 
@@ -119,12 +119,12 @@ def test_an_open_checkpoint_of_known_loss_potential_is_a_known_one(potential: fl
     np.testing.assert_allclose(area, expected, rtol=0, atol=1e-10 * PEAK * memory)
 
 
-def test_the_jump_of_a_known_checkpoint_is_in_its_area_already(continued: Design):
+def test_the_area_of_a_known_checkpoint_includes_its_jump(continued: Design):
     assert not continued.features["jump_area_cpt"].any()
 
 
 def test_areas_count_tokens_where_batches_differ():
-    """A child of twice the batch does in half the steps what one of its parent's batch does."""
+    """A child of twice the batch has the areas of one of its parent's batch after half the steps."""
     runs = RUNS.assign(batch_tokens=[1000.0 if run != "continued" else 2000.0 for run in RUNS["run"]])
     half = LR["step"].where((LR["run"] != "continued") | (LR["step"] == 1), LR["step"] // 2)
     points = pd.DataFrame({"run": "continued", "step": STEPS})
@@ -189,7 +189,7 @@ def test_a_cpt_run_needs_its_replay_ratio(tiny_folder: Path):
     [
         ([0.2, 0.6, 1.0, 1.0, 0.5, 0.0], [1.0] * 7),  # neither the warm-up nor the decay changes the peak
         ([0.3, 0.3, 0.3], [0.3] * 4),
-        ([0.1, 0.4, 0.2, 0.8, 0.1], [0.4, 0.4, 0.4, 0.4, 0.8, 0.8]),  # what comes later does not act on what was
+        ([0.1, 0.4, 0.2, 0.8, 0.1], [0.4, 0.4, 0.4, 0.4, 0.8, 0.8]),  # later steps do not change earlier values
         ([0.0, 0.0], [1e-6] * 3),
         ([], [1.0]),
     ],

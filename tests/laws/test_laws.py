@@ -1,4 +1,4 @@
-"""Every law: one text for NumPy, PyTensor and xarray; the paper's signs and limits; coefficients and back."""
+"""Every law: one formula for NumPy, PyTensor and xarray; the paper's signs and limits; conversions of coefficients."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -101,14 +101,14 @@ def parameters_of(law: Law) -> st.SearchStrategy[dict[str, float]]:
 
 
 def some(law: Law, seed: int, shape: tuple[int, ...] = ()) -> dict[str, FloatArray]:
-    """Parameters well inside their ranges."""
+    """Return parameters well inside their ranges."""
     middle = {"memory": 900, "shift_speed": 200, "checkpoint_forward_area": 6, "loss_at_reference": 2.5, "a2": 3}
     generator = np.random.default_rng(seed)
     return {name: middle.get(name, 0.3) * generator.uniform(0.8, 1.2, shape) for name in names(law)}
 
 
 def features(points: int = 5, **changes: Any) -> dict[str, Any]:
-    """Features of a run that goes on from a PT of forward area 6, replay 0.3."""
+    """Return features of a run from a PT of forward area 6, replay 0.3."""
     share = np.linspace(0, 1, points)
     return {
         "progress_pt": np.full(points, 6.0),
@@ -166,7 +166,7 @@ def test_a_law_reads_features_that_a_design_has_and_samples_what_is_no_feature(l
     assert not set(law.sampled) & (set(FEATURES) | set(RANGE.to_dict()))
 
 
-def test_laws_say_themselves_what_they_are_for():
+def test_laws_state_which_data_they_describe():
     def those(**answers: bool) -> set[str]:
         return {law.name for law in LAWS.values() if all(getattr(law, key) == value for key, value in answers.items())}
 
@@ -178,7 +178,7 @@ def test_laws_say_themselves_what_they_are_for():
     assert those(knows_checkpoint=False) == {name for name in LAWS if name.startswith("open-")}
 
 
-def test_a_term_without_names_for_its_arguments_is_refused():
+def test_a_term_with_unnamed_arguments_is_refused():
     def passed_on(progress_pt: Any, **rest: Any) -> Any:
         return progress_pt + sum(rest.values())
 
@@ -211,7 +211,7 @@ def test_a_range_is_kept_by_name():
         FittedRange.from_dict({"forward_area": 1.0})
 
 
-# One text for three libraries ----------------------------------------------------------------------------------------
+# One formula for three libraries -------------------------------------------------------------------------------------
 
 
 def evaluate(symbol: Any, given: Mapping[Any, Any]) -> FloatArray:
@@ -271,7 +271,7 @@ def test_there_is_no_shift_at_full_replay(law: Law, domain: str, data: st.DataOb
 @every_cpt_law
 @relaxed
 @given(data=st.data())
-def test_cpt_forgets_on_pt_and_gains_on_cpt_ever_more(law: Law, domain: str, data: st.DataObject):
+def test_the_shift_grows_on_pt_and_falls_on_cpt_with_more_training(law: Law, domain: str, data: st.DataObject):
     shift = terms_of(law, domain, data.draw(parameters_of(law)), features(9)).shift * SIGN[domain]
     assert (np.diff(shift) > 0).all()
 
@@ -312,7 +312,7 @@ def test_sampled_parameters_pass_smoothly_through_beta_0(law: Law, domain: str, 
 
 @relaxed
 @given(share=st.floats(0, 1), scale=st.floats(0.01, 1), exponent=st.floats(0.1, 2))
-def test_what_is_left_of_the_shift_is_the_published_form(share: float, scale: float, exponent: float):
+def test_the_remaining_shift_has_the_documented_form(share: float, scale: float, exponent: float):
     """(f(s) - f(1)) / (1 - f(1)), f(s) = (1 + s / scale)^-exponent; of scale and exponent 1 it is (1 - s) / (1 + s)."""
     f = [(1 + at / scale) ** -exponent for at in (share, 1.0)]
     assert left_of_shift(share, scale, exponent) == pytest.approx((f[0] - f[1]) / (1 - f[1]), abs=1e-12)
@@ -321,15 +321,15 @@ def test_what_is_left_of_the_shift_is_the_published_form(share: float, scale: fl
     assert left_of_shift(1.0, scale, exponent) == 0
 
 
-def test_what_is_left_of_the_shift_keeps_its_digits_where_next_to_nothing_is_left():
+def test_a_tiny_remaining_shift_keeps_its_digits():
     """A small scale and a large exponent: f(1) is far below the spacing of numbers near 1."""
     assert left_of_shift(0.5, 1e-3, 8.0) == pytest.approx(501.0**-8 - 1001.0**-8, rel=1e-9)
 
 
 @pytest.mark.parametrize(("law", "domain"), [case for case in REPLAY_CASES if "a1" in case[0].parameters], ids=identify)
-def test_annealing_tells_more_with_the_domains_own_share_as_in_eq_8(law: Law, domain: str):
+def test_annealing_grows_with_the_domains_own_share_as_in_eq_8(law: Law, domain: str):
     parameters = some(law, 3) | {"a1": 0.3, "loss_potential": 0.0}
-    # the annealing of pre-training is not of a share
+    # the annealing of pre-training does not depend on the share
     given = features(3, replay_ratio=np.array([0.0, 0.5, 1.0]), annealing_area_pt=0.0, annealing_area_cpt=0.1)
     annealing = terms_of(law, domain, {name: parameters[name] for name in names(law)}, given).annealing
     share = {"pt": np.array([0.0, 0.5, 1.0]), "cpt": np.array([1.0, 0.5, 0.0])}[domain]
@@ -340,7 +340,7 @@ def test_annealing_tells_more_with_the_domains_own_share_as_in_eq_8(law: Law, do
     ("law", "domain"), [case for case in REPLAY_CASES if "replay_slowing" in case[0].parameters], ids=identify
 )
 def test_replay_slows_the_gain_by_the_share_of_new_data(law: Law, domain: str):
-    """Slowed by the share of new data, a run at half replay is where one that is not slowed was at half the area."""
+    """Slowed by the share of new data, a run at half replay has the shift of an unslowed one at half the area."""
     parameters = some(law, 3) | {"rate_exponent": 0.0}
     area = np.linspace(0.5, 3, 6)
 
@@ -362,7 +362,7 @@ def test_the_monotone_form_rises_from_0_to_1(weights: tuple[float, ...]):
 @relaxed
 @given(size=st.floats(1, 1e5))
 def test_a_larger_model_is_better_by_the_size_term_alone(size: float):
-    """Eq. 7: F N^-g3 is all that the base has of the size, and the size term is its value at the reference."""
+    """Eq. 7: the base depends on the size only by F N^-g3, and the size term is its value at the reference."""
     own = some(LAWS["cpt-size"], 8)
     base, at_reference = (
         terms_of(LAWS["cpt-size"], "pt", own, features(model_size=value)).base[0]
@@ -372,7 +372,7 @@ def test_a_larger_model_is_better_by_the_size_term_alone(size: float):
     assert base - at_reference == pytest.approx(own["size_term"] * (factor - 1), abs=1e-9)
 
 
-# Coefficients and back -----------------------------------------------------------------------------------------------
+# Conversions of coefficients -----------------------------------------------------------------------------------------
 
 
 @every_curve_law
@@ -393,7 +393,7 @@ def test_the_base_at_the_reference_is_the_loss_there(law: Law, domain: str, data
     np.testing.assert_allclose(base(1.0), parameters["loss_at_reference"], rtol=1e-9)
     if law.knows_checkpoint:
         np.testing.assert_allclose(base(0.1) - base(1.0), parameters["decline_over_decade"], rtol=1e-7)
-    else:  # pilots see what is ahead of the checkpoint
+    else:  # pilots cover the decline after the checkpoint
         share = parameters["decline_over_doubling"]
         np.testing.assert_allclose(1 - base(2.0) / base(1.0), share, rtol=1e-7)
 
@@ -413,7 +413,7 @@ def test_the_shift_at_the_reference_without_replay_is_the_one_sampled(law: Law, 
 @every_curve_law
 @relaxed
 @given(data=st.data())
-def test_annealing_fully_from_the_largest_lr_wins_the_drop(law: Law, domain: str, data: st.DataObject):
+def test_full_annealing_from_the_largest_lr_lowers_the_loss_by_the_drop(law: Law, domain: str, data: st.DataObject):
     """A full decay, long ago, is an annealing area of LR x memory."""
     fixed = {"loss_potential": 0.0, "a1": 0.0} if not law.knows_checkpoint else {}
     parameters = data.draw(parameters_of(law)) | {name: value for name, value in fixed.items() if name in names(law)}
@@ -436,13 +436,13 @@ def test_a_domain_alone_at_the_reference_ends_at_the_final_loss_and_more_of_it_i
     given = features(9, replay_ratio=share if domain == "pt" else 1 - share, length_cpt=100.0)
     loss = terms_of(law, domain, parameters, given).loss
     assert loss[-1] == pytest.approx(parameters["final_loss"], rel=1e-9)
-    won = loss[0] - loss[-1] + parameters.get("length_term", 0.0)  # without a share nothing is left to learn of it
+    won = loss[0] - loss[-1] + parameters.get("length_term", 0.0)  # the final loss is that without any other data
     assert won == pytest.approx(parameters["share_term"], rel=1e-7)
     if law.name == "data-mixing":
         assert (np.diff(loss) < 0).all()
 
 
-def test_an_open_checkpoint_is_the_known_one_when_its_history_is_told():
+def test_an_open_checkpoint_with_its_true_history_equals_the_known_one():
     """Eq. 4 with C1 S2_pt in L0, loss potential and forward area at their true values, gives the same loss."""
     known, opened = LAWS["cpt-replay"], LAWS["open-checkpoint"]
     parameters = some(known, 6) | {"annealing_ratio": 1.0}

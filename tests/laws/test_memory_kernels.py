@@ -1,4 +1,4 @@
-"""Rows and weights of every memory kernel against the formula it stands for."""
+"""Rows and weights of every memory kernel against its formula."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ every_kernel = pytest.mark.parametrize("name", SHAPES)
 
 
 def phase(name: str) -> Phase:
-    """CPT from a checkpoint at half the peak: a jump, a re-warm-up and a decay."""
+    """Return CPT from a checkpoint at half the peak: a jump, a re-warm-up and a decay."""
     before = Segment("pt", np.array([PEAK, PEAK / 2]))
     return phases_of([before, Segment("cpt", learning_rates(SCHEDULES[name]))])[1]
 
@@ -46,7 +46,7 @@ def fraction(kernel: MemoryKernel, given: Phase, shape: dict[str, float], positi
 
 
 def rate_weighted(given: Phase, steps: int, memory: float, rate_weight: float) -> float:
-    """Eq. 9 as it is written, over memory x peak."""
+    """Return Eq. 9 as printed, over memory x peak."""
     momentum, area = 0.0, 0.0
     for drop, rate in zip(given.drop[:steps], given.learning_rate[:steps], strict=True):
         momentum = (1 - 1 / memory) * momentum + drop
@@ -55,7 +55,7 @@ def rate_weighted(given: Phase, steps: int, memory: float, rate_weight: float) -
 
 
 def multi_power(given: Phase, steps: int, memory: float, rate_power: float, tail: float) -> float:
-    """The multi-power law's sum over drops as it is written, over the peak."""
+    """Return the multi-power law's sum over drops as printed, over the peak."""
     total = 0.0
     for k in np.flatnonzero(given.drop[:steps]):
         since = given.learning_rate[k:steps].sum() / PEAK
@@ -128,6 +128,6 @@ def test_weights_are_the_same_on_pytensor(name: str):
     np.testing.assert_allclose(weights, expected, rtol=1e-12)
 
 
-def test_the_grid_of_rates_goes_on_evenly():
+def test_the_extended_grid_of_rates_has_even_steps():
     spacing = np.diff(np.log(np.concatenate([SLOWER_RATES, DECAY_RATES])))
     np.testing.assert_allclose(spacing, spacing[0], rtol=1e-9)

@@ -40,14 +40,14 @@ def test_progress_sums_the_power_of_the_learning_rate(schedule: str, power: floa
     np.testing.assert_allclose(progress(phase, power), expected, rtol=3e-3, atol=PEAK)
 
 
-def test_the_lower_the_power_the_further_a_decayed_run_has_come():
+def test_a_lower_power_gives_a_decayed_run_more_progress():
     phase = pretraining("cosine")
     ends = [progress(phase, power)[-1] for power in (0.3, 0.5, 0.8, 1.0)]
     assert (np.diff(ends) < 0).all()
     assert ends[0] < 600 * PEAK
 
 
-def test_a_step_without_learning_rate_brings_nothing():
+def test_a_step_at_a_learning_rate_of_0_adds_no_progress():
     stopped = phases_of([Segment("pt", np.repeat([PEAK, 0.0], 100))])[0]
     for power in (0.2, 0.5, 1.0):
         np.testing.assert_allclose(progress(stopped, power, np.array([100, 200])), 100 * PEAK, rtol=1e-12)

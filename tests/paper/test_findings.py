@@ -1,7 +1,7 @@
 """The paper's findings, from its published coefficients (rounded as printed), our areas and our laws.
 
 Settings as in the paper: peak LR 2e-4, pre-training (PT) of 30,000 steps, continual pre-training (CPT) of up to 60,000,
-memory of 1,000 steps. Where the published coefficients do not bear a finding out, a test says what they do instead.
+memory of 1,000 steps. Where the published coefficients contradict a finding, a test states what they imply.
 """
 
 from collections.abc import Sequence
@@ -167,7 +167,7 @@ def test_more_steps_give_a_lower_cpt_loss(fit: PublishedFit):
     assert (np.diff(ends(runs, "cpt")) < 0).all()
 
 
-def test_more_steps_win_the_pt_loss_back_at_a_high_peak_and_a_moderate_shift_alone():
+def test_more_steps_lower_the_pt_loss_again_only_at_a_high_peak_and_a_moderate_shift():
     def pt_changes(fit: PublishedFit, peak: float) -> FloatArray:
         return changes([curve(fit, wsd(peak, steps, WARMUP)) for steps in (10_000, 20_000, 40_000, 60_000)], "pt")
 
@@ -295,7 +295,7 @@ def test_the_turning_length_grows_with_the_pt_weight_and_with_the_shift():
 
 
 @pytest.mark.parametrize(("fit", "returns"), [(HALF_REPLAY, True), (KNOWLEDGE_PILE, False), (PILE_OF_LAW, False)])
-def test_under_a_strong_shift_no_training_brings_the_pt_loss_back(fit: PublishedFit, returns: bool):
+def test_under_a_strong_shift_the_pt_loss_never_returns(fit: PublishedFit, returns: bool):
     """The limit of the law at constant LR and unbounded steps."""
     pt = curve(fit, constant(PEAK, 60_000, WARMUP))["pt"]
     limit = fit["pt"]["L0"] + pt.annealing[-1] + fit["pt"]["B"]

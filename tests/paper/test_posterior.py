@@ -1,4 +1,4 @@
-"""What the published point estimates do not tell: the same curves fitted by MCMC."""
+"""Uncertainty of the published point estimates: the same curves fitted by MCMC."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ PEAK = 2e-4
 
 
 @pytest.mark.slow
-def test_the_shift_is_known_and_its_coefficients_are_not():
+def test_the_shift_is_identified_and_its_coefficients_are_not():
     """Figure 16's (B, E, beta) = (29.1, 100, .001) is one point of a ridge, on which B goes through infinity."""
     published = LARGER_MODELS["594M"]["pt"]
     decaying = bc.wsd(PEAK, 30_000, 500)

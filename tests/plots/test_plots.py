@@ -1,4 +1,4 @@
-"""Figures: every axis is labelled, every result is drawn, nothing is cut off, and ends of runs do not break them."""
+"""Figures: axes have labels, every result is drawn, nothing is cut off, and runs may end at different steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_forecast_s_bands_are_its_quantiles():
     assert (at_end.min(), at_end.max()) == pytest.approx(tuple(final))
 
 
-def test_runs_beyond_the_room_are_left_out_with_a_note_or_refused():
+def test_runs_that_do_not_fit_in_a_figure_are_left_out_with_a_note_or_refused():
     ten = forecast([f"run{i}" for i in range(10)], [0] * 10, [20] * 10)
     figure = plot_forecast(ten)
     assert len(figure.axes) == 8 * 3

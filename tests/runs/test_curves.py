@@ -1,4 +1,4 @@
-"""Curve folders: what goes in comes out, lineages, choosing."""
+"""Curve folders: reading and writing, lineages, selections."""
 
 from pathlib import Path
 
@@ -198,7 +198,7 @@ def test_select_may_compare_a_column_with_empty_cells(tiny: Curves):
         (None, [], "No losses are left"),
     ],
 )
-def test_a_selection_that_cannot_be_names_the_options(
+def test_an_impossible_selection_names_the_options(
     tiny: Curves, where: str | None, domains: list[str] | None, words: str
 ):
     with pytest.raises(DataError, match=words):

@@ -1,4 +1,4 @@
-"""Plans: grids and folders become checked runs, and a run in progress goes on as it was recorded."""
+"""Plans: grids and folders become checked runs, and a run in progress continues its recorded schedule."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def tiny(tiny_folder: Path) -> Curves:
 
 
 def faults_of(source: Any, known: Curves, **arguments: Any) -> str:
-    """Faults of a grid's arguments, or of a path, on the way to resolved runs."""
+    """Return the faults of a grid's arguments, or of a path, up to resolved runs."""
     with pytest.raises(CurvesError) as caught:
         resolve(read_plan(source) if isinstance(source, Path) else plan(source, **arguments), known)
     return "\n".join(caught.value.faults)
@@ -91,11 +91,11 @@ def test_a_grid_is_the_product_of_its_lists(tiny: Curves):
         ),
     ],
 )
-def test_names_tell_what_varies(tiny: Curves, arguments: dict[str, Any], names: list[str]):
+def test_names_contain_what_varies(tiny: Curves, arguments: dict[str, Any], names: list[str]):
     assert list(resolve(plan(**dict[str, Any](schedule=SHORT) | arguments), tiny).runs.index) == names
 
 
-def test_a_plan_goes_on_at_the_last_step_of_its_parent_unless_told(tiny: Curves):
+def test_a_plan_starts_at_the_last_step_of_its_parent_by_default(tiny: Curves):
     at_the_end = resolve(plan("pt_const", 0.0, schedule=SHORT), tiny)
     before = resolve(plan("pt_const", 0.0, schedule=SHORT, parent_step=60), tiny)
     assert at_the_end.runs["parent_step"].tolist() == [100]
@@ -124,7 +124,7 @@ def test_the_steps_listed_carry_the_whole_schedule(shape: Schedule):
     assert np.abs(planned.learning_rate("cpt_r000") - exact).max() <= LEARNING_RATE_TOLERANCE * exact.max()
 
 
-def test_straight_stretches_are_listed_by_their_ends(tiny: Curves):
+def test_linear_parts_are_listed_by_their_ends(tiny: Curves):
     planned = resolve(plan("", 0.0, schedule=schedules.wsd(peak=3e-4, steps=50_000, warmup=1000)), tiny)
     assert planned.lr["step"].tolist() == [1, 1000, 40_000, 50_000]
 
@@ -158,7 +158,7 @@ def _nothing() -> Curves:
         ({"schedule": 1e-3}, "schedule must be a schedule, such as bayes_cpt.wsd makes, not 0.001"),
     ],
 )
-def test_a_grid_that_cannot_be_is_refused(tiny: Curves, arguments: dict[str, Any], words: str):
+def test_an_impossible_grid_is_refused(tiny: Curves, arguments: dict[str, Any], words: str):
     sound = {"parent": "pt_decay", "replay": 0.0, "schedule": SHORT}
     assert words in faults_of((sound | arguments)["parent"], tiny, **_without_parent(sound | arguments))
 
@@ -208,7 +208,7 @@ def test_a_schedule_file_is_sought_beside_the_toml_file(tmp_path: Path, tiny: Cu
         ("0.25", "25", "replay must be a share from 0 to 1, not 25"),
     ],
 )
-def test_a_toml_file_that_cannot_be_is_refused(tmp_path: Path, tiny: Curves, old: str, new: str, words: str):
+def test_a_faulty_toml_file_is_refused(tmp_path: Path, tiny: Curves, old: str, new: str, words: str):
     assert TOML.count(old) == 1
     path = tmp_path / "grid.toml"
     path.write_text(TOML.replace(old, new))
@@ -306,7 +306,7 @@ def test_a_run_in_progress_must_repeat_what_was_recorded(tmp_path: Path, tiny: C
     assert words in faults
 
 
-def test_planned_runs_have_the_model_size_and_the_batch_of_what_they_go_on_from(tiny: Curves):
+def test_planned_runs_have_the_model_size_and_the_batch_of_their_parents(tiny: Curves):
     planned = resolve(plan(parent="pt_decay", replay=[0.0, 0.25], schedule=schedules.constant(1e-3, 50)), tiny)
     assert planned.runs["model_size"].tolist() == [1000, 1000]
     assert planned.runs["batch_tokens"].tolist() == [64, 64]

@@ -1,4 +1,4 @@
-"""Every fault of a curve folder is told, with its place and what would be right."""
+"""Every fault of a curve folder is reported, with its place and what would be right."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def drop(name: str, start: str) -> Break:
 
 PT_CONST, CPT_R50 = "pt_const,pt,,,,1000", "cpt_r50,cpt,pt_decay,20,0.5,1000"
 
-# how to break the folder; what one of the faults must say
+# how to break the folder; words of one of the faults
 FAULTS: dict[str, tuple[Break, list[str]]] = {
     "file missing": (lambda folder: (folder / "lr.csv").unlink(), ["lr.csv is missing", "run, step, lr"]),
     "file empty": (fill("losses.csv", b""), ["losses.csv is empty", "run, step, domain, loss"]),
@@ -190,7 +190,7 @@ def faults_of(folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_told_with_its_place(tiny_folder: Path, name: str):
+def test_a_fault_is_reported_with_its_place(tiny_folder: Path, name: str):
     break_folder, words = FAULTS[name]
     break_folder(tiny_folder)
     faults = faults_of(tiny_folder)
@@ -202,11 +202,11 @@ def test_no_folder(tmp_path: Path):
 
 
 CASCADES = {"run unnamed", "pt after cpt", "size zero"}
-"""One slip that makes several things wrong."""
+"""Single mistakes with several consequences."""
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS.keys() - CASCADES))
-def test_a_fault_is_told_once_and_nothing_else_is(tiny_folder: Path, name: str):
+def test_a_fault_is_reported_once_and_alone(tiny_folder: Path, name: str):
     FAULTS[name][0](tiny_folder)
     assert len(faults_of(tiny_folder)) == 1
 

@@ -23,7 +23,7 @@ REPLAY_FORMS = {
 
 @pytest.mark.parametrize("name", REPLAY_FORMS)
 def test_the_curve_of_a_schedule_is_the_simulation_without_noise(name: str):
-    """At a peak below that of pre-training, with replay, so that every feature of the laws counts."""
+    """The peak is below that of pre-training, with replay, so every feature of the laws has an effect."""
     before, schedule = bc.wsd(2e-3, 3000, 100, final=0.3), bc.cosine(1e-3, 2000, 100)
     coefficients = {domain: {**own, **REPLAY_FORMS[name]} for domain, own in KNOWLEDGE_PILE.items()}
     runs = pd.DataFrame({"run": ["a", "b"], "phase": ["pt", "cpt"], "parent": [None, "a"], "parent_step": [None, 3000]})
@@ -36,6 +36,6 @@ def test_the_curve_of_a_schedule_is_the_simulation_without_noise(name: str):
         assert found[domain].loss == pytest.approx(expected[domain].to_numpy(), abs=1e-4)
 
 
-def test_every_law_that_it_serves_is_tried():
+def test_every_suitable_law_is_tested():
     served = (law for law in LAWS.values() if law.memory_kernel is EXPONENTIAL and not law.has_size)
     assert set(REPLAY_FORMS) == {law.name for law in served if law.has_shift and law.knows_checkpoint}

@@ -1,4 +1,4 @@
-"""The discrepancy's effects and the Gaussian likelihood they are integrated out of."""
+"""The discrepancy's effects, and the Gaussian likelihood with the effects integrated out."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -126,8 +126,8 @@ def test_offsets_belong_to_runs_from_scratch_and_shifts_to_cpt(evaluation: Evalu
     assert (COMPONENTS["offset"].columns(evaluation) == 1).all()
 
 
-def test_the_band_opens_beyond_the_data_alone(evaluation: Evaluation):
-    """Effects of one size do more, the further a run goes beyond the forward areas of the data; before, the same."""
+def test_the_band_opens_only_beyond_the_data(evaluation: Evaluation):
+    """The same effects grow with the distance beyond the forward areas of the data; within the data they are equal."""
     longer = moved(evaluation, np.linspace(-1, 1, len(evaluation.design.run)))
     beyond = longer.log_forward_area > 0
     slope = COMPONENTS["smooth"].columns(longer)[-1]
@@ -140,7 +140,7 @@ def test_the_band_opens_beyond_the_data_alone(evaluation: Evaluation):
     np.testing.assert_array_equal(one[root & ~beyond], other[root & ~beyond])
 
 
-def test_what_the_warm_up_leaves_fades_and_is_nothing_without_pretraining():
+def test_the_misfit_after_the_warm_up_fades_and_is_0_without_pretraining():
     rising = pd.concat([scheduled("pt", wsd(peak=2e-3, steps=400, warmup=20)), scheduled("cpt", constant(1e-3, 50))])
     runs = pd.DataFrame({"run": ["pt", "cpt"], "phase": ["pt", "cpt"], "replay": [None, 0.5]}).assign(
         parent=None, parent_step=None
@@ -208,7 +208,7 @@ def test_a_model_without_discrepancy_has_no_effects():
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_what_effects_do_together_is_the_sum_of_what_each_does(evaluation: Evaluation, component: str):
+def test_effects_together_are_the_sum_of_single_effects(evaluation: Evaluation, component: str):
     columns = COMPONENTS[component].columns(evaluation)
     effects = np.random.default_rng(1).standard_normal((3, columns.shape[-2]))
     np.testing.assert_allclose(COMPONENTS[component].together(evaluation, effects), effects @ columns, atol=1e-12)
@@ -272,7 +272,7 @@ def test_gradient_of_the_marginal_density(density, values: list[np.ndarray]):
         np.testing.assert_allclose(gradient, numeric, atol=1e-7)
 
 
-def test_unmeasured_points_count_for_nothing(density, values: list[np.ndarray]):
+def test_unmeasured_points_do_not_count(density, values: list[np.ndarray]):
     losses, mean, variance, columns, measured = values
     absent = measured == 0
     other = np.where(absent, 1e3, losses), np.where(absent, -50.0, mean), np.where(absent, 9.0, variance)

@@ -1,4 +1,4 @@
-"""Model files: the shipped ones are sound, and every fault of a broken one is told."""
+"""Model files: the shipped ones are sound, and every fault of a broken one is reported."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_shipped_models_match_their_law(name: str):
     parts = {f"{component}_scale" for component in spec.components}
     power = set() if spec.law.is_final else {FORWARD_POWER}
     assert set(spec.priors) == {*required_parameters(spec.law), *parts, *power}
-    assert parse_spec(name, spec.text).priors == spec.priors  # a fit keeps the text, and is read again from it
+    assert parse_spec(name, spec.text).priors == spec.priors  # a fit stores the text, from which it is read again
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -51,7 +51,7 @@ def test_parts_of_the_discrepancy_follow_the_priors():
     assert list(spec.components) == [name for name in COMPONENTS if name in spec.components]
 
 
-def test_a_model_builds_on_another():
+def test_a_model_extends_another():
     own = """
         extends = "cpt"
         without = ["smooth_scale"]
@@ -194,14 +194,14 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_model_says_what_is_wrong(case: str):
+def test_faults_of_a_model_file_are_reported(case: str):
     text, words = BROKEN[case]
     with pytest.raises(SpecError) as caught:
         parse_spec("mine", text)
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     text = in_table(without_table(CPT, "beta"), "memory", '"steps"', '"tokens"')
     text = in_table(text, "alpha", "LogNormal", "Cauchy").replace("[priors.noise_floor]", "[priors.noise_flor]")
     with pytest.raises(SpecError) as caught:

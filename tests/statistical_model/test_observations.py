@@ -1,4 +1,4 @@
-"""Runs that a law does not describe are refused, with what to do instead."""
+"""Runs that a law does not describe are refused, with a hint."""
 
 from collections.abc import Callable
 
@@ -61,14 +61,14 @@ def test_runs_that_a_law_does_not_describe_are_refused(fault: str, microcpt: Cur
         check_runs(change(microcpt), LAWS[name])
 
 
-def test_pilots_of_one_checkpoint_are_taken_though_each_measured_it_on_texts_of_its_own(microcpt: Curves):
+def test_pilots_of_one_checkpoint_may_measure_it_on_different_texts(microcpt: Curves):
     alone = pilots(microcpt, "cpt_m_wsd000_wsd_r000", "cpt_m_wsd000_wsd_r050")
     first = (alone.losses["run"] == "cpt_m_wsd000_wsd_r000") & (alone.losses["step"] == 0)
     noisy = alone.losses.assign(loss=alone.losses["loss"].where(~first, alone.losses["loss"] * 1.005))
     check_runs(curves_from_frames(alone.runs, alone.lr, noisy), LAWS["open-checkpoint"])
 
 
-def test_a_run_that_goes_on_from_a_pilot_starts_where_that_stands(microcpt: Curves):
+def test_a_run_that_continues_a_pilot_starts_at_its_loss(microcpt: Curves):
     alone = pilots(microcpt, "cpt_m_wsd000_wsd_r000", "cpt_m_const_4000_const_r000")
     runs = alone.runs.copy()
     runs.loc["cpt_m_const_4000_const_r000", ["parent", "parent_step"]] = ["cpt_m_wsd000_wsd_r000", 3000]

@@ -1,4 +1,4 @@
-"""Out-of-domain sets: coefficients are recovered, forecasts follow pt and cpt, and what cannot be is said."""
+"""Out-of-domain sets: coefficients are recovered, forecasts follow pt and cpt, and impossible requests are refused."""
 
 import sys
 from dataclasses import replace
@@ -55,13 +55,13 @@ def with_set(curves: bc.Curves, name: str = "doc", noise: float = NOISE, **k: fl
 
 
 def without(curves: bc.Curves, where: str) -> bc.Curves:
-    """Leave out losses that a query names."""
+    """Leave out the losses of a query."""
     return replace(curves, losses=curves.losses.drop(curves.losses.query(where).index).reset_index(drop=True))
 
 
 @pytest.fixture(scope="module")
 def everything() -> bc.Curves:
-    """Return a PT run and three CPT runs from its end, without replay, of which ``other`` is to be held out."""
+    """Return a PT run and three CPT runs from its end, without replay; ``other`` is held out."""
     decaying = bc.wsd(peak=2e-3, steps=3000, warmup=100)
     schedules = {
         "pt": decaying,
@@ -88,7 +88,7 @@ def known(everything: bc.Curves) -> bc.Curves:
 
 @pytest.fixture(scope="module")
 def unseen(everything: bc.Curves) -> bc.Curves:
-    """Return the run held out alone, as a plan has it, with its losses."""
+    """Return the held-out run as a plan, with its losses."""
     rows = (frame[frame["run"] == "other"] for frame in (everything.lr, everything.losses))
     return bc.Curves(everything.runs.loc[["other"]], *rows)
 
@@ -188,13 +188,13 @@ def test_the_fit_describes_the_losses_it_has_seen(fitted: bc.Fit):
 
 @pytest.mark.slow
 def test_a_fitted_run_keeps_the_departure_it_has_shown(fitted: bc.Fit):
-    """A new run's departure comes from its scale's prior; those of fitted runs were pinned down by their losses."""
+    """The departure of a new run is drawn from its scale; losses identify those of fitted runs."""
     shown = fitted.posterior["effect_k"].sel(out_of_domain="doc", k_run="cpt", coefficient="k_pt")
     assert float(shown.std()) < 0.8 * float(fitted.posterior["k_scale"].std())
 
 
 @pytest.mark.slow
-def test_decisions_may_hang_on_an_out_of_domain_set(fitted: bc.Fit):
+def test_decisions_may_depend_on_an_out_of_domain_set(fitted: bc.Fit):
     plans = bc.plan(parent="pt", replay=0.0, schedule=bc.wsd(peak=[5e-4, 2e-3], steps=2000, warmup=100))
     draws = bc.forecast(fitted, plans, every=2000)
     changed = (draws["loss"].sel(step=2000, domain="doc") - draws["transfer_loss"].sel(domain="doc")).mean(
@@ -298,7 +298,7 @@ def test_changes_count_from_the_checkpoint(known: bc.Curves):
     np.testing.assert_array_equal(found, triple[["pt", "cpt", "doc"]])
 
 
-def test_step_0_stands_in_for_the_end_of_the_parent(known: bc.Curves):
+def test_step_0_replaces_the_end_of_the_parent(known: bc.Curves):
     """The checkpoint is known if any run that starts there was measured at step 0."""
     bare = without(known, "run == 'pt'")
     alone = without(bare, "run == 'low' and step == 0")
@@ -306,13 +306,13 @@ def test_step_0_stands_in_for_the_end_of_the_parent(known: bc.Curves):
     np.testing.assert_array_equal(origin(alone, "low", joint_measurements(alone, "doc")), start[["pt", "cpt", "doc"]])
 
 
-def test_of_a_checkpoint_that_was_not_measured_the_last_point_before_it_counts(known: bc.Curves):
+def test_changes_from_an_unmeasured_checkpoint_count_from_the_last_point_before_it(known: bc.Curves):
     short = without(known, "step == 0 or (run == 'pt' and step > 2850)")
     last = known.losses.query("run == 'pt' and step == 2800").set_index("domain")["loss"]
     np.testing.assert_array_equal(origin(short, "cpt", joint_measurements(short, "doc")), last[["pt", "cpt", "doc"]])
 
 
-def test_without_any_point_before_it_a_typical_checkpoint_counts(known: bc.Curves):
+def test_changes_without_an_earlier_point_count_from_a_typical_checkpoint(known: bc.Curves):
     found = joint_measurements(known, "doc")
     unrelated = bc.curves_from_frames(
         known.runs.assign(parent=None, parent_step=None).loc[["cpt"]], known.lr[known.lr["run"] == "cpt"]
@@ -322,7 +322,7 @@ def test_without_any_point_before_it_a_typical_checkpoint_counts(known: bc.Curve
     assert np.isnan(start_of(known, None, found)).all()
 
 
-def test_points_beside_which_pt_or_cpt_is_missing_are_counted(known: bc.Curves):
+def test_points_without_pt_or_cpt_are_counted(known: bc.Curves):
     sparse = without(known, "domain == 'cpt' and run == 'low' and step > 1500")
     found = observe(sparse, read_spec("cpt").law).out_of_domain["doc"]
     assert (len(found.loss), found.set_aside) == (45, 5)
@@ -350,7 +350,9 @@ def test_an_open_checkpoint_is_known_by_step_0(known: bc.Curves):
     ],
     ids=["without cpt", "alone", "unknown", "pt missing", "pre-training alone", "no checkpoint"],
 )
-def test_what_cannot_be_combined_is_said(known: bc.Curves, left_out: str, domains: list[str] | None, words: str):
+def test_sets_that_cannot_be_combined_are_refused(
+    known: bc.Curves, left_out: str, domains: list[str] | None, words: str
+):
     curves = without(known, left_out) if left_out else known
     with pytest.raises(DataError, match=words):
         observe(curves, read_spec("cpt").law, domains)
@@ -363,7 +365,7 @@ def test_a_law_of_pre_training_has_no_out_of_domain_sets(known: bc.Curves):
         observe(pretraining, annealing, ["pt", "doc"])
 
 
-def test_by_default_all_that_can_be_is_fitted(known: bc.Curves):
+def test_by_default_all_suitable_sets_are_fitted(known: bc.Curves):
     law = read_spec("cpt").law
     assert observe(known, law).every_domain == ("pt", "cpt", "doc")
     assert observe(known, law, ["doc", "cpt", "pt"]).every_domain == ("cpt", "pt", "doc")
@@ -371,7 +373,7 @@ def test_by_default_all_that_can_be_is_fitted(known: bc.Curves):
     assert observe(without(known, "domain == 'cpt'"), law).every_domain == ("pt",)
 
 
-def test_a_model_without_priors_for_them_says_so(known: bc.Curves):
+def test_a_model_without_priors_for_the_sets_is_refused(known: bc.Curves):
     spec = read_spec("cpt")
     bare = parse_spec("mine", spec.text.split("[priors.k_pt]")[0])
     with pytest.raises(SpecError, match=r"'mine' has no priors for out-of-domain sets \(doc\).*k_pt.*--domains"):
@@ -394,7 +396,7 @@ def test_without_a_scale_runs_do_not_depart_from_the_coefficients(known: bc.Curv
         ('false\nreason = "left-out', '3\nreason = "left-out', ["[priors.k_scale] has in_likelihood", "true or false"]),
     ],
 )
-def test_a_fault_in_their_priors_is_told(old: str, new: str, words: list[str]):
+def test_a_fault_in_the_priors_of_sets_is_reported(old: str, new: str, words: list[str]):
     text = read_spec("cpt").text
     assert old in text
     with pytest.raises(BayesCptError) as caught:

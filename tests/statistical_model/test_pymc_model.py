@@ -1,4 +1,4 @@
-"""The PyMC model of every shipped model file: finite, differentiable, and with priors that go with the data."""
+"""The PyMC model of every shipped model file: finite, differentiable, and with priors in units of the data."""
 
 import numpy as np
 import pymc as pm
@@ -25,7 +25,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Curves:
 
 
 def suitable(curves: Curves, name: str) -> Curves:
-    """Return what of the curves a model is for."""
+    """Return the part of the curves that a model describes."""
     law = read_spec(name).law
     if not law.knows_checkpoint:
         alone = curves.runs[curves.runs["phase"] == "cpt"].assign(parent=None, parent_step=None)
@@ -56,7 +56,7 @@ def density(model: pm.Model):
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_parameters_belong_to_domains_but_for_those_of_the_checkpoint(curves: Curves, name: str):
+def test_parameters_except_those_of_the_checkpoint_belong_to_domains(curves: Curves, name: str):
     spec, model = read_spec(name), built(curves, name)
     assert {variable.name for variable in model.free_RVs} == set(spec.priors)
     assert model.coords["domain"] == ("pt", "cpt")
@@ -81,7 +81,7 @@ def test_the_laws_own_coefficients_are_reported(curves: Curves, name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cpt-size"])
 def test_units_of_loss_and_learning_rate_do_not_matter(curves: Curves, name: str):
-    """The start moves with the data; the density changes by the Jacobian of what is in units of a loss."""
+    """The start scales with the data; the density changes by the Jacobian of the parameters in units of a loss."""
     loss_factor, rate_factor = 10.0, 0.01
     scaled = curves_from_frames(
         curves.runs,

@@ -1,4 +1,4 @@
-"""Stated knowledge: what is said on the command line becomes priors, is kept with the fit, and tells."""
+"""Stated priors: texts of the command line become priors, are stored with the fit, and narrow forecasts."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ LOW = bc.linear(peak=1e-3, steps=1500, warmup=100)
 
 
 def without_history(curves: bc.Curves, batch_tokens: float | None = None) -> bc.Curves:
-    """Leave out the PT run: what is known of a released checkpoint."""
+    """Leave out the PT run, as for a released checkpoint."""
     runs = curves.runs[curves.runs["phase"] == "cpt"].assign(parent=None, parent_step=None, batch_tokens=batch_tokens)
     lr, losses = (rows[rows["run"].isin(runs.index)] for rows in (curves.lr, curves.losses))
     return bc.curves_from_frames(runs, lr, losses)
@@ -43,7 +43,7 @@ def pilots(final: float, runs: dict[str, tuple[float, Schedule]]) -> bc.Curves:
     return without_history(measured, batch_tokens=64)
 
 
-# What was said --------------------------------------------------------------------------------------------------------
+# Texts ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_prior_is_read(text: str, name: str, table: dict[str, object]):
         ("10% +- 3%", Annealed(0.1, 0.03)),
     ],
 )
-def test_what_pretraining_was_annealed_to_is_read(text: str, annealed: Annealed):
+def test_the_final_learning_rate_of_pretraining_is_read(text: str, annealed: Annealed):
     assert parse_annealed(text) == annealed
 
 
@@ -144,7 +144,7 @@ BAD: dict[str, tuple[list[str], str | None, str | None, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_stated_is_refused(case: str):
+def test_faulty_statements_are_refused(case: str):
     priors, annealed_to, pretrained, model, words = BAD[case]
     with pytest.raises(SpecError) as caught:
         stated(PILOTS, model, priors, annealed_to, pretrained)
@@ -157,15 +157,15 @@ def test_tokens_need_the_batch_of_the_pilots():
 
 
 @pytest.mark.parametrize("values", [{"annealed_to": 2.0}, {"annealed_to": Annealed(0.1, 0.0)}, {"pretrained": (0, 1)}])
-def test_python_is_checked_as_the_command_line(values: dict[str, object]):
+def test_statements_in_python_have_the_same_checks(values: dict[str, object]):
     with pytest.raises(SpecError):
         bc.with_history(PILOTS, **values)
 
 
-# What becomes of it ---------------------------------------------------------------------------------------------------
+# Priors ---------------------------------------------------------------------------------------------------------------
 
 
-def test_stated_priors_take_the_place_of_the_models():
+def test_stated_priors_replace_those_of_the_model():
     before = bc.read_spec("open-checkpoint")
     spec = bc.with_priors(before, {"beta": "Normal(mu=0.5, sigma=0.01)"})
     assert spec.priors["beta"].arguments == {"mu": 0.5, "sigma": 0.01}
@@ -176,12 +176,12 @@ def test_stated_priors_take_the_place_of_the_models():
     assert (spec.law, spec.components, spec.name) == (before.law, before.components, before.name)
 
 
-def test_the_text_of_a_stated_model_says_all():
+def test_the_text_of_a_model_includes_stated_priors():
     spec = bc.with_priors("open-checkpoint", {"beta": {"distribution": "Normal", "mu": 0.5, "sigma": 0.01}})
     assert bc.with_priors(spec, {}) == spec
 
 
-def test_a_stated_scale_acts_where_the_models_did():
+def test_a_stated_scale_stays_out_of_the_likelihood_if_the_models_did():
     spec = bc.with_priors("open-checkpoint", {"shift_scale": "LogNormal(median=0.1, sigma=0.5)"})
     assert not spec.priors["shift_scale"].in_likelihood
     assert spec.priors["shift_scale"].arguments["median"] == 0.1
@@ -217,7 +217,7 @@ def test_at_a_lower_peak_than_the_pilots_pretraining_counts_by_more_than_its_lea
     assert lower.argument("sigma", "pt") > equal.argument("sigma", "pt")
 
 
-def test_the_command_line_says_how_it_took_it():
+def test_the_command_line_prints_stated_priors():
     _, said = stated(PILOTS, "open-checkpoint", ["beta ~ Normal(mu=0.2, sigma=0.1)"], "0.1", "1B tokens at 1e-3")
     assert len(said) == 3
     assert "beta: Normal(mu=0.2, sigma=0.1) (given on the command line)" in said[0]
@@ -225,7 +225,7 @@ def test_the_command_line_says_how_it_took_it():
     assert "15,625,000 steps of the pilots" in said[2]
 
 
-# What it tells --------------------------------------------------------------------------------------------------------
+# Effects --------------------------------------------------------------------------------------------------------------
 
 
 def potential(fit: bc.Fit) -> np.ndarray:
@@ -238,7 +238,7 @@ def small_fit(curves: bc.Curves, model: "str | bc.ModelSpec" = "open-cpt") -> bc
 
 
 REPLAYED = {"new": (0.0, REWARMED), "old": (1.0, REWARMED)}
-"""On old data alone there is no shift: what is seen is the re-warm-up from the checkpoint, and the annealing."""
+"""On old data alone there is no shift, so the curve shows the re-warm-up from the checkpoint, and the annealing."""
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_loss_potential_is_recovered_from_pilots_alone():
     found = np.array([potential(small_fit(pilots(final, REPLAYED), "open-checkpoint")) for final in true])
     print(f"\n{found}")
     assert (np.diff(found[:, 1]) > 0).all()
-    # 0 lies at the edge of the prior, which no central interval holds
+    # 0 lies at the edge of the prior, which no central interval contains
     assert (found[:, 0] <= np.maximum(true, 0.02)).all()
     assert (found[:, 2] >= true).all()
     assert (np.abs(found[:, 1] - true) <= POTENTIAL_LIMIT).all()
@@ -258,7 +258,7 @@ POTENTIAL_LIMIT = 0.1
 
 
 @pytest.mark.slow
-def test_one_pilot_is_enough_for_wide_bands_which_what_is_stated_narrows(tmp_path: Path):
+def test_stated_priors_narrow_the_wide_bands_from_one_pilot(tmp_path: Path):
     curves = pilots(0.5, {"r": (0.0, REWARMED)})
     spec = bc.with_history(curves, "open-cpt", annealed_to=0.5, pretrained=(6000 * 64, 2e-3))
     open_fit, told = small_fit(curves), small_fit(curves, spec)
