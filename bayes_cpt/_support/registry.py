@@ -45,7 +45,7 @@ class Registry[T](Mapping[str, T]):
         entry
             The entry.
         replace
-            Whether it may take the place of another of that name, as when a notebook's cell runs again.
+            Whether it may replace another of that name, for example when a notebook's cell runs again.
 
         Raises
         ------

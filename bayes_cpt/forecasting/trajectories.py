@@ -97,7 +97,7 @@ class Conditional(NamedTuple):
 
 
 def past(fit: Fit, planned: Curves) -> Past:
-    """Return what a fit says about planned runs and their ancestors."""
+    """Return planned runs and their ancestors, with the fitted effects and the measured losses of checkpoints."""
     # a law of final losses describes no curve, so there is no start to correct
     checkpoints = {} if fit.spec.law.is_final else measured_losses(fit.curves)
     return Past(family(planned, fit.curves), _found_effects(fit), checkpoints)

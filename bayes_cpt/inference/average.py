@@ -172,7 +172,7 @@ def prepare_all(
     Raises
     ------
     DataError, SpecError
-        If they cannot be told apart, do not fit the data, or describe different losses.
+        If two have the same name, one does not fit the data, or they describe different losses.
     """
     specs = [read_spec(model) for model in models]
     check_models([spec.name for spec in specs])
@@ -187,12 +187,12 @@ def prepare_all(
 
 
 def check_models(names: Sequence[str]) -> None:
-    """Refuse models that cannot be told apart.
+    """Refuse an empty list of models, and models with the same name.
 
     Raises
     ------
     DataError
-        If there is none, or two have the same name.
+        If there is no model, or two have the same name.
     """
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if not names or twice:

@@ -138,7 +138,7 @@ def annealing_area(phase: Phase, position: IntArray, memories: FloatArray) -> Fl
 
     The sum of m_t over time has the recursion S2_t = lambda S2_{t-1} + fall_t, where fall_t is the sum of the drops up
     to t. There is one recursion per memory, and only the given positions are kept. A step with the tokens of b
-    reference steps counts as b steps: lambda^b in place of lambda, and the sum of b inflows.
+    reference steps counts as b steps: lambda^b instead of lambda, and the sum of b inflows.
     """
     # TINY keeps a fading area out of the subnormal numbers, which are ten times slower; its remainder is set to 0
     fall = np.cumsum(phase.drop[: position.max(initial=0)]) + TINY

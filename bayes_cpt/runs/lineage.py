@@ -30,7 +30,7 @@ class RunRecord(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The saved model that a run goes on from: a run and its step. The run is None if its pre-training is not known."""
+    """The saved model from which a run starts: a run and its step. The run is None if its pre-training is not known."""
 
     run: str | None
     step: int
@@ -102,7 +102,7 @@ class Lineage:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint that the run goes on from."""
+        """The checkpoint from which the run starts."""
         return _checkpoint(self.records[-1])
 
     @property

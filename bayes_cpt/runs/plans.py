@@ -69,13 +69,13 @@ def plan(
     Parameters
     ----------
     parent
-        Run to go on from; "" for none, which in CPT is an open checkpoint.
+        Run that the planned runs continue; "" for none, which in CPT is an open checkpoint.
     replay
         Share of D_pt in the CPT data, 0 to 1; None in pre-training (PT).
     schedule
         LR of the run; see `bayes_cpt.wsd`.
     parent_step
-        Step of the parent to go on from; None for its last step.
+        Step of the parent at which they start; None for its last step.
     phase
         ``cpt`` or ``pt``.
 

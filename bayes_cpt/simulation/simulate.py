@@ -44,7 +44,7 @@ def law_curve(
     coefficients
         By domain, the law's own coefficients.
     pretraining, schedule
-        LR of the pre-training, from scratch, and of the CPT run that goes on from its end.
+        LR of the pre-training, from scratch, and of the CPT run from its end.
     replay
         Share of D_pt in the CPT data.
     memory
