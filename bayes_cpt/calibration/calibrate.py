@@ -271,14 +271,14 @@ def simulated_losses(
     random
         Random generator.
     """
-    spec, static = prepared.spec, prepared.observations.design
+    spec, design = prepared.spec, prepared.observations.design
     losses = {}
     for index, (domain, model) in enumerate(domain_models(spec, prepared.observations).items()):
         own = {name: values if values.ndim == 1 else values[:, index] for name, values in parameters.items()}
-        evaluation = evaluate(model, static, own)
+        evaluation = evaluate(model, design, own)
         shape = evaluation.law.shape
         effects = {
-            name: own[f"{name}_scale"][:, None] * random.standard_normal((shape[0], len(effect_labels(name, static))))
+            name: own[f"{name}_scale"][:, None] * random.standard_normal((shape[0], len(effect_labels(name, design))))
             for name in spec.fitted_components
         }
         noise = np.sqrt(evaluation.noise_variance) * random.standard_normal(shape)

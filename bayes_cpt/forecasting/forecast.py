@@ -177,22 +177,22 @@ def _grid(end: int, every: int | None) -> IntArray:
 def _curves(
     fit: Fit, planned: Curves, wanted: Mapping[str, IntArray], include: Sequence[Part], seed: int
 ) -> list[Curve]:
-    seen = past(fit, planned)
-    levels = seen.checkpoints if "discrepancy" in include else {}
+    known = past(fit, planned)
+    levels = known.checkpoints if "discrepancy" in include else {}
     parameters = {domain: parameters_of(fit.posterior, domain) for domain in fit.domains}
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
     combined = _combinations(fit, include)
-    fresh = {domain: _fresh_effects(seen.curves, own, seed, domain) for domain, own in parameters.items()}
+    fresh = {domain: _fresh_effects(known.curves, own, seed, domain) for domain, own in parameters.items()}
 
     def of_batch(runs: list[str]) -> list[Curve]:
-        together = batch(fit, seen.curves, {run: wanted[run] for run in runs})
+        together = batch(fit, known.curves, {run: wanted[run] for run in runs})
         loss: list[list[FloatArray]] = [[] for _run in runs]
         transfer: list[list[FloatArray]] = [[] for _run in runs]
         for domain, model in fit.models.items():
             effects = {}
             if "discrepancy" in include:
-                effects = effects_on(fit, together.design, domain, seen.effects, fresh[domain])
+                effects = effects_on(fit, together.design, domain, known.effects, fresh[domain])
             for index, path in enumerate(paths(model, together, parameters[domain], effects, levels)):
                 spread = np.sqrt(path.noise_variance) * ("noise" in include)
                 loss[index].append(path.loss + _fresh(spread, seed, f"noise {runs[index]} {domain}"))
@@ -204,7 +204,7 @@ def _curves(
         ]
         rates = [together.design.features["relative_learning_rate"][places] for places in together.places]
         return [
-            _with_out_of_domain(curve, fit.domains, combined, seen.curves, rate, include=include, seed=seed)
+            _with_out_of_domain(curve, fit.domains, combined, known.curves, rate, include=include, seed=seed)
             for curve, rate in zip(curves, rates, strict=True)
         ]
 

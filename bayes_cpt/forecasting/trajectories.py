@@ -141,19 +141,19 @@ def paths(
 
 
 def effects_on(
-    fit: Fit, static: Design, domain: str, known: Effects, new: Callable[[str, str | int], FloatArray]
+    fit: Fit, design: Design, domain: str, known: Effects, new: Callable[[str, str | int], FloatArray]
 ) -> dict[str, FloatArray]:
     """Return effects (draws, effects) by component: of fitted runs from the posterior, of new runs from ``new``."""
     return {
         name: np.stack(
             [
                 known[name, label, domain] if (name, label, domain) in known else new(name, label)
-                for label in effect_labels(name, static)
+                for label in effect_labels(name, design)
             ],
             axis=1,
         )
         for name in fit.spec.components
-        if effect_labels(name, static)
+        if effect_labels(name, design)
     }
 
 
@@ -169,33 +169,33 @@ def conditional(fit: Fit, measured: Curves) -> dict[str, Conditional]:
     measured
         Runs with their LR, and losses that were not fitted.
     """
-    seen = past(fit, measured)
+    known = past(fit, measured)
     measured_on = set(measured.losses["domain"])
-    return {domain: _conditional(fit, seen, measured, domain) for domain in fit.domains if domain in measured_on}
+    return {domain: _conditional(fit, known, measured, domain) for domain in fit.domains if domain in measured_on}
 
 
-def _conditional(fit: Fit, seen: Past, measured: Curves, domain: str) -> Conditional:
+def _conditional(fit: Fit, known: Past, measured: Curves, domain: str) -> Conditional:
     points = measured.losses[measured.losses["domain"] == domain].sort_values(["run", "step"], ignore_index=True)
     model, parameters = fit.models[domain], parameters_of(fit.posterior, domain)
     steps = {str(run): rows["step"].to_numpy() for run, rows in points.groupby("run")}
-    together = batch(fit, seen.curves, steps)
+    together = batch(fit, known.curves, steps)
 
     def with_effects(*present: tuple[str, str | int]) -> tuple[FloatArray, FloatArray]:
         def size(component: str, label: str | int) -> FloatArray:
             return parameters[f"{component}_scale"] * float((component, label) in present)
 
-        effects = effects_on(fit, together.design, domain, seen.effects, size)
-        drawn = paths(model, together, parameters, effects, seen.checkpoints)
+        effects = effects_on(fit, together.design, domain, known.effects, size)
+        drawn = paths(model, together, parameters, effects, known.checkpoints)
         loss, noise = ([getattr(path, name) for path in drawn] for name in ("loss", "noise_variance"))
         return np.concatenate(loss, axis=1), np.concatenate(noise, axis=1)
 
     mean, variance = with_effects()
     labels = [(name, label) for name in fit.spec.components for label in effect_labels(name, together.design)]
-    new = [key for key in labels if (*key, domain) not in seen.effects]
+    new = [key for key in labels if (*key, domain) not in known.effects]
     # the loss is linear in the effects, so the contribution of one is a difference
     alone = np.reshape([with_effects(effect)[0] - mean for effect in new], (len(new), *mean.shape))
     # transform to independent effects
-    columns = np.tensordot(np.linalg.cholesky(correlation(seen.curves, new)).T, alone, axes=1)
+    columns = np.tensordot(np.linalg.cholesky(correlation(known.curves, new)).T, alone, axes=1)
     return Conditional(points, mean, variance, columns.swapaxes(0, 1))
 
 
@@ -212,15 +212,15 @@ def _from_checkpoint(
 
 
 def _losses(
-    model: DomainModel, static: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
+    model: DomainModel, design: Design, parameters: Mapping[str, FloatArray], effects: Mapping[str, FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """Return law + discrepancy, and the noise variance, (draws, points) each."""
-    size = max(1, POINTS_AT_A_TIME // len(static.run))
+    size = max(1, POINTS_AT_A_TIME // len(design.run))
     losses, noise = [], []
     for piece, here in zip(
         in_chunks(parameters, size), in_chunks({"": next(iter(parameters.values())), **effects}, size), strict=True
     ):
-        evaluation = evaluate(model, static, piece)
+        evaluation = evaluate(model, design, piece)
         losses.append(evaluation.law + discrepancy(evaluation, {name: here[name] for name in effects}))
         noise.append(evaluation.noise_variance)
     return np.concatenate(losses), np.concatenate(noise)
