@@ -20,7 +20,7 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.laws.areas import forward_area, progress_rows, progress_weights
 from bayes_cpt.laws.memory_kernels import EXPONENTIAL, MemoryKernel
 from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.lineage import Phase, Segment, phases_of, steps_done, warmup_of
+from bayes_cpt.runs.lineage import Phase, phases_of, steps_done, warmup_of
 
 MILLION = 1e6
 """Unit of model size in the laws."""
@@ -178,6 +178,7 @@ def design(
     starts = np.stack([np.arange(len(runs)), np.zeros(len(runs), np.int64)], axis=1)
     run, step = np.unique(np.concatenate([asked, starts]), axis=0).T
     found: dict[Hashable, dict[str, FloatArray]] = {}
+    before: dict[Hashable, dict[str, FloatArray]] = {}
     by_run: list[dict[str, FloatArray]] = []
     for index, name in enumerate(runs):
         steps = step[run == index]
@@ -186,7 +187,19 @@ def design(
         key = (line.checkpoint, curves.records[name].phase, curves.records[name].batch_tokens)
         key = (*key, id(line.learning_rate), steps.tobytes())
         if key not in found:
-            found[key] = _schedule_features(line.segments(batch_tokens), steps, peak, memory_kernel)
+            segments = line.segments(batch_tokens)
+            pretraining, continued = phases_of(segments)
+            at_pt, at_cpt = steps_done(segments, steps)
+            places, back = np.unique(at_pt, return_inverse=True)
+            # runs that go on from one checkpoint have their pre-training in common
+            pt_key = (line.transfer_checkpoint or name, places.tobytes())
+            if pt_key not in before:
+                before[pt_key] = _pretraining_features(pretraining, places, peak, memory_kernel)
+            of_pretraining = {feature: values[..., back] for feature, values in before[pt_key].items()}
+            found[key] = of_pretraining | _continued_features(
+                continued, at_cpt, peak, memory_kernel, jump_is_known=line.pretraining_is_known
+            )
+            found[key]["relative_learning_rate"] = _rates(pretraining, continued)[at_pt + at_cpt] / peak
         own = {
             "replay_ratio": np.full(steps.size, _replay_ratio(curves, name)),
             "model_size": np.full(steps.size, curves.records[name].model_size / MILLION),
@@ -238,36 +251,51 @@ def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:
     return list(ordered)
 
 
-def _schedule_features(
-    parts: list[Segment], steps: IntArray, peak: float, memory_kernel: MemoryKernel
+def _pretraining_features(
+    phase: Phase, position: IntArray, peak: float, memory_kernel: MemoryKernel
 ) -> dict[str, FloatArray]:
-    pretraining, continued = phases_of(parts)
-    at_pt, at_cpt = steps_done(parts, steps)
-    first = np.zeros_like(continued.drop)
-    if parts[0].phase == "cpt":
-        # the LR before is not known: its part of the first drop is a feature of its own
-        first[0] = 1.0
-        continued = continued._replace(drop=continued.drop - continued.learning_rate[0] * first)
-    rates = np.concatenate([pretraining.learning_rate, continued.learning_rate])
-    warmup = (
-        {"warmup_area_pt": memory_kernel.warmup_rows(pretraining, at_pt, peak)} if memory_kernel.warmup_rows else {}
-    )
-    forward_pt = forward_area(pretraining)
-    return warmup | {
+    """Return the features of pre-training (PT) after so many of its steps."""
+    area, warmup_rows = forward_area(phase), memory_kernel.warmup_rows
+    return {
         # S1^-alpha has no value at 0: a run from scratch is treated as if it had made one step at the peak
-        "forward_area_pt": np.maximum(forward_pt[at_pt], peak),
-        "progress_pt": np.maximum(progress_rows(pretraining, at_pt, peak), peak),
-        "progress_cpt": progress_rows(continued, at_cpt, peak),
-        "warmups_since": _warmups_since(forward_pt, pretraining.warmup)[at_pt],
-        "forward_area_cpt": forward_area(continued)[at_cpt],
-        # a law of finished runs has no value before the first step
-        "length_cpt": np.maximum(np.concatenate([[0.0], np.cumsum(continued.tokens)]), 1.0)[at_cpt],
-        "peak_learning_rate_cpt": peak_learning_rate(continued, peak)[at_cpt],
-        "annealing_area_pt": memory_kernel.rows(pretraining, at_pt, peak),
-        "annealing_area_cpt": memory_kernel.rows(continued, at_cpt, peak),
-        "jump_area_cpt": memory_kernel.rows(continued._replace(drop=peak * first), at_cpt, peak),
-        "relative_learning_rate": rates[np.maximum(at_pt + at_cpt - 1, 0)] / peak,
+        "forward_area_pt": np.maximum(area[position], peak),
+        "progress_pt": np.maximum(progress_rows(phase, position, peak), peak),
+        "warmups_since": _warmups_since(area, phase.warmup)[position],
+        "annealing_area_pt": memory_kernel.rows(phase, position, peak),
+        **({} if warmup_rows is None else {"warmup_area_pt": warmup_rows(phase, position, peak)}),
     }
+
+
+def _continued_features(
+    phase: Phase, position: IntArray, peak: float, memory_kernel: MemoryKernel, *, jump_is_known: bool
+) -> dict[str, FloatArray]:
+    """Return the features of continual pre-training (CPT) after so many of its steps."""
+    drop, jump = phase.drop, np.zeros_like(phase.drop)
+    if not jump_is_known and jump.size:
+        # the LR before is not known: its part of the first drop is a feature of its own
+        jump[0] = 1.0
+        drop = drop - phase.learning_rate[0] * jump
+    annealing = memory_kernel.rows(phase._replace(drop=drop), position, peak)
+    of_jump = (
+        np.zeros_like(annealing)
+        if jump_is_known
+        else memory_kernel.rows(phase._replace(drop=peak * jump), position, peak)
+    )
+    return {
+        "progress_cpt": progress_rows(phase, position, peak),
+        "forward_area_cpt": forward_area(phase)[position],
+        # a law of finished runs has no value before the first step
+        "length_cpt": np.maximum(np.concatenate([[0.0], np.cumsum(phase.tokens)]), 1.0)[position],
+        "peak_learning_rate_cpt": peak_learning_rate(phase, peak)[position],
+        "annealing_area_cpt": annealing,
+        "jump_area_cpt": of_jump,
+    }
+
+
+def _rates(pretraining: Phase, continued: Phase) -> FloatArray:
+    """Return the LR used after 0, 1, ... steps of both phases; at 0, the first."""
+    rates = np.concatenate([pretraining.learning_rate, continued.learning_rate])
+    return np.append(rates[:1], rates)
 
 
 def _warmups_since(forward_area_pt: FloatArray, warmup: int) -> FloatArray:

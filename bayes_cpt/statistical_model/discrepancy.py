@@ -286,12 +286,20 @@ def _inherited_columns(design: Design, term: Array) -> Array:
 def _inherited_total(design: Design, term: Array, effects: Array) -> Array:
     at_start = term[..., design.start]
     inherited = np.zeros(np.broadcast_shapes(at_start.shape, effects.shape))
-    for run, parent in enumerate(design.parent):
-        if parent >= 0:
-            gathered = at_start[..., run] - at_start[..., parent] * (design.parent[parent] >= 0)
-            inherited[..., run] = inherited[..., parent] + effects[..., parent] * gathered
+    for runs in _generations(design):
+        parents = design.parent[runs]
+        gathered = at_start[..., runs] - at_start[..., parents] * (design.parent[parents] >= 0)
+        inherited[..., runs] = inherited[..., parents] + effects[..., parents] * gathered
     own = term - (at_start * (design.parent >= 0))[..., design.run]
     return inherited[..., design.run] + effects[..., design.run] * own
+
+
+def _generations(design: Design) -> list[IntArray]:
+    """Runs with a parent, by how many ancestors they have: parents come in an earlier generation."""
+    depth = np.zeros(len(design.parent), dtype=np.int64)
+    for run, parent in enumerate(design.parent):
+        depth[run] = depth[parent] + 1 if parent >= 0 else 0
+    return [np.flatnonzero(depth == generation) for generation in range(1, depth.max() + 1)]
 
 
 def _own(design: Design) -> FloatArray:

@@ -1,5 +1,6 @@
 """The fit file: it has all that a forecast needs, or is refused in one sentence."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,9 @@ def test_a_loaded_fit_can_be_saved_again(fit_file: Path, tmp_path: Path):
     assert bc.load(tmp_path / "again.nc").tree.identical(bc.load(fit_file).tree)
 
 
+SAVED = Path(__file__).parents[1] / "data" / "posterior.nc"
+
+
 def write_text(path: Path) -> None:
     path.write_text("run,step\npt,1\n")
 
@@ -82,3 +86,38 @@ def test_a_file_that_is_no_fit_is_refused(write: Callable[[Path], Any], words: s
     with pytest.raises(FitFileError, match=words) as caught:
         bc.load(path)
     assert str(path) in str(caught.value)
+
+
+def altered(tmp_path: Path, **attributes: Any) -> Path:
+    """Return a copy of the saved posterior with other attributes."""
+    path = tmp_path / "altered.nc"
+    with xr.open_datatree(SAVED, engine="netcdf4") as opened:
+        tree = opened.load()
+    tree.attrs |= attributes
+    tree.to_netcdf(path, engine="netcdf4")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"format": 1}, "has format 1, and this bayes_cpt reads format 2"),
+        ({"format": 3}, "has format 3, and this bayes_cpt reads format 2"),
+        ({"law_fingerprint": "[1.0, 2.0]"}, "another definition of law 'cpt-replay'"),
+        ({"model_text": 'law = "of-my-own"'}, "register laws and components of your own before you load it"),
+    ],
+)
+def test_a_file_that_would_be_misread_is_refused(attributes: dict[str, Any], words: str, tmp_path: Path):
+    path = altered(tmp_path, **attributes)
+    with pytest.raises(FitFileError, match=words) as caught:
+        bc.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_law_of_a_slightly_changed_definition_is_refused(tmp_path: Path):
+    with xr.open_datatree(SAVED, engine="netcdf4") as opened:
+        fingerprint = json.loads(opened.attrs["law_fingerprint"])
+    assert isinstance(bc.load(altered(tmp_path, law_fingerprint=json.dumps(fingerprint))), bc.Fit)
+    fingerprint[-1] *= 1 + 1e-6
+    with pytest.raises(FitFileError, match="another definition"):
+        bc.load(altered(tmp_path, law_fingerprint=json.dumps(fingerprint)))
