@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from bayes_cpt.evaluation.backtest import Backtest, backtest, means, read_scores, verdict
     from bayes_cpt.evaluation.compare import Comparison, compare
     from bayes_cpt.forecasting.forecast import forecast
+    from bayes_cpt.forecasting.forecast_table import read_points, table
     from bayes_cpt.forecasting.predictive_checks import informed, predictive_check, prior_predictive
-    from bayes_cpt.forecasting.table import read_points, table
     from bayes_cpt.inference.average import Average, average, fit_average, read_weights
     from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare, summary
     from bayes_cpt.inference.settings import SamplerSettings
     from bayes_cpt.inference.storage import load, save
     from bayes_cpt.laws.law import Law, Term
     from bayes_cpt.laws.memory_kernels import MEMORY_KERNELS, MemoryKernel
-    from bayes_cpt.laws.registry import LAWS
+    from bayes_cpt.laws.shipped_laws import LAWS
     from bayes_cpt.plots.backtests import plot_backtest
     from bayes_cpt.plots.calibration import plot_calibration
     from bayes_cpt.plots.comparison import plot_comparison
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from bayes_cpt.plots.decisions import plot_decision
     from bayes_cpt.plots.forecasts import plot_forecast, plot_prior_predictive
     from bayes_cpt.plots.style import write_figure
-    from bayes_cpt.runs.coverage import curves_summary, lineage_tree, not_identified
     from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves, write_curves
     from bayes_cpt.runs.curves import Curves, select
+    from bayes_cpt.runs.identifiability import curves_summary, lineage_tree, not_identified
     from bayes_cpt.runs.plans import Plan, plan, read_plan, resolve
     from bayes_cpt.runs.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.simulation.simulate import pilot_runs
@@ -55,14 +55,14 @@ _HOMES = {
     "evaluation.compare": ("Comparison", "compare"),
     "forecasting.forecast": ("forecast",),
     "forecasting.predictive_checks": ("informed", "predictive_check", "prior_predictive"),
-    "forecasting.table": ("read_points", "table"),
+    "forecasting.forecast_table": ("read_points", "table"),
     "inference.average": ("Average", "average", "fit_average", "read_weights"),
     "inference.settings": ("SamplerSettings",),
     "inference.storage": ("load", "save"),
     "inference.fit": ("Fit", "Prepared", "fit", "prepare", "summary"),
     "laws.law": ("Law", "Term"),
     "laws.memory_kernels": ("MEMORY_KERNELS", "MemoryKernel"),
-    "laws.registry": ("LAWS",),
+    "laws.shipped_laws": ("LAWS",),
     "simulation.simulate": ("pilot_runs",),
     "plots.backtests": ("plot_backtest",),
     "plots.calibration": ("plot_calibration",),
@@ -71,7 +71,7 @@ _HOMES = {
     "plots.decisions": ("plot_decision",),
     "plots.forecasts": ("plot_forecast", "plot_prior_predictive"),
     "plots.style": ("write_figure",),
-    "runs.coverage": ("curves_summary", "lineage_tree", "not_identified"),
+    "runs.identifiability": ("curves_summary", "lineage_tree", "not_identified"),
     "runs.curve_folder": ("curves_from_frames", "read_curves", "write_curves"),
     "runs.curves": ("Curves", "select"),
     "runs.plans": ("Plan", "plan", "read_plan", "resolve"),

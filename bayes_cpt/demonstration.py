@@ -14,8 +14,8 @@ from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.evaluation.backtest import backtest, verdict
 from bayes_cpt.evaluation.scores import score
 from bayes_cpt.forecasting.forecast import forecast
+from bayes_cpt.forecasting.forecast_table import table
 from bayes_cpt.forecasting.predictive_checks import predictive_check
-from bayes_cpt.forecasting.table import table
 from bayes_cpt.inference.fit import Fit, fit, summary
 from bayes_cpt.inference.storage import save
 from bayes_cpt.plots.backtests import plot_backtest

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 import bayes_cpt as bc
 from bayes_cpt.laws.features import design
-from bayes_cpt.statistical_model.effects import parameters_of
+from bayes_cpt.statistical_model.effect_draws import parameters_of
 from bayes_cpt.statistical_model.likelihood import evaluate
 
 DOMAINS = {"pt": "loss on old data, pt (nats)", "cpt": "loss on new data, cpt (nats)"}

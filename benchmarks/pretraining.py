@@ -18,7 +18,7 @@ from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.inference.average import Average, fit_average
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.laws.features import design, with_areas
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curve_folder import read_curves
 from bayes_cpt.runs.curves import Curves, select
 

@@ -23,7 +23,7 @@ from bayes_cpt.inference.density import density_of
 from bayes_cpt.inference.sampling import sample_posterior
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.laws.features import with_areas
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.schedules import learning_rates, wsd

@@ -24,7 +24,7 @@ COVERED_BY: dict[str, str] = {
     "laws.final_losses": "laws/test_laws.py",
     "laws.law": "laws/test_laws.py",
     "laws.open_checkpoints": "laws/test_laws.py",
-    "laws.registry": "laws/test_laws.py",
+    "laws.shipped_laws": "laws/test_laws.py",
     "laws.replay": "laws/test_laws.py",
     "laws.terms": "laws/test_laws.py",
     "plots.backtests": "evaluation/test_backtest.py",
@@ -39,7 +39,7 @@ COVERED_BY: dict[str, str] = {
     "runs.lineage": "runs/test_curves.py",
     "runs.schedule_checks": "runs/test_schedules.py",
     "simulation.published": "paper/test_findings.py",
-    "statistical_model.effects": "statistical_model/test_discrepancy.py",
+    "statistical_model.effect_draws": "statistical_model/test_discrepancy.py",
     "statistical_model.likelihood": "statistical_model/test_discrepancy.py",
     "statistical_model.low_rank_gaussian": "statistical_model/test_discrepancy.py",
 }

@@ -35,6 +35,9 @@ class Registry[T](Mapping[str, T]):
         self.kind = kind
         self._entries = dict(entries)
 
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r}: {', '.join(self)})"
+
     def register(self, name: str, entry: T, *, replace: bool = False) -> None:
         """Add an entry.
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -110,7 +110,8 @@ def backtest(
     >>> larger = bc.select(curves, "model_size == 332448", ["pt", "cpt"])  # doctest: +SKIP
     >>> bc.verdict(bc.backtest(larger, leave="replay").table)  # doctest: +SKIP
     """
-    prepared, settings = prepare(curves, model, domains=domains), replace(REFIT, **sampler)
+    settings = REFIT.changed(sampler)
+    prepared = prepare(curves, model, domains=domains)
     planned = folds(prepared.curves, leave, cut)
     scored = in_turn({fold.name: partial(_scored_fold, prepared, fold, settings) for fold in planned}, done)
     left_out = {run for fold in planned for run in fold.first_step}

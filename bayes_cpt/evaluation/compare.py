@@ -1,7 +1,7 @@
 """Compare models: each forecasts the runs left out; its scores give its rank and its weight in an average."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations, product
 from pathlib import Path
@@ -169,7 +169,7 @@ def compare(
     """
     compiled = prepare_all(curves, models, domains)
     planned = folds(next(iter(compiled.values())).curves, leave, cut)
-    settings = replace(REFIT, **sampler)
+    settings = REFIT.changed(sampler)
     whole: Mapping[str, Fit] = {}
     if len(planned) > refits:
         whole = {name: fit_prepared(prepared, settings) for name, prepared in compiled.items()}

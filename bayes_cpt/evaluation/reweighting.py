@@ -13,7 +13,7 @@ from arviz_stats.base.array import array_stats
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.inference.fit import Fit, Prepared, with_data, with_draws, without
 from bayes_cpt.runs.holdout import Holdout
-from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
+from bayes_cpt.statistical_model.effect_draws import in_chunks, parameters_of
 from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, evaluate
 from bayes_cpt.statistical_model.low_rank_gaussian import log_density
 from bayes_cpt.statistical_model.observations import Observations

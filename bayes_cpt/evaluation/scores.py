@@ -8,7 +8,7 @@ import xarray as xr
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.forecasting.table import LEVELS
+from bayes_cpt.forecasting.forecast_table import LEVELS
 
 
 def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:

@@ -1,12 +1,10 @@
 """Forecasts: posterior predictive loss curves of planned runs, as labelled draws."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from typing import Literal, NamedTuple, get_args
-from zlib import crc32
 
 import numpy as np
 import xarray as xr
@@ -14,14 +12,14 @@ from threadpoolctl import threadpool_limits
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
-from bayes_cpt.forecasting.run_correlation import INDEPENDENT_SHARE, WAVES, kindred, waves
+from bayes_cpt.forecasting.run_correlation import keyed_draws, new_effects
 from bayes_cpt.forecasting.trajectories import batch, effects_on, past, paths
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit, with_draws
-from bayes_cpt.runs.coverage import beyond_data
 from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.identifiability import beyond_data
 from bayes_cpt.runs.plans import Plan, family, resolve
-from bayes_cpt.statistical_model.effects import parameters_of
+from bayes_cpt.statistical_model.effect_draws import parameters_of
 from bayes_cpt.statistical_model.observations import check_runs
 from bayes_cpt.statistical_model.out_of_domain import (
     BASIS,
@@ -183,7 +181,7 @@ def _curves(
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
     combined = _combinations(fit, include)
-    fresh = {domain: _fresh_effects(known.curves, own, seed, domain) for domain, own in parameters.items()}
+    fresh = {domain: new_effects(known.curves, own, seed, domain) for domain, own in parameters.items()}
 
     def of_batch(runs: list[str]) -> list[Curve]:
         together = batch(fit, known.curves, {run: wanted[run] for run in runs})
@@ -195,7 +193,7 @@ def _curves(
                 effects = effects_on(fit, together.design, domain, known.effects, fresh[domain])
             for index, path in enumerate(paths(model, together, parameters[domain], effects, levels)):
                 spread = np.sqrt(path.noise_variance) * ("noise" in include)
-                loss[index].append(path.loss + _fresh(spread, seed, f"noise {runs[index]} {domain}"))
+                loss[index].append(path.loss + keyed_draws(spread, seed, f"noise {runs[index]} {domain}"))
                 without_cpt = together.checkpoints[index] is None
                 transfer[index].append(np.full_like(path.at_start, np.nan) if without_cpt else path.at_start)
         curves = [
@@ -237,11 +235,11 @@ def _with_out_of_domain(
             own = departed(
                 way,
                 lineage,
-                {name: _fresh(own[SCALE], seed, f"{name} {lineage} {way.domain}") for name in COEFFICIENTS},
+                {name: keyed_draws(own[SCALE], seed, f"{name} {lineage} {way.domain}") for name in COEFFICIENTS},
             )
         path = start[-1] + combination(own, both - start[:-1, None])
         spread = np.sqrt(variance(own, relative_learning_rate)) * ("noise" in include)
-        losses.append((path[:, :-1] + _fresh(spread, seed, f"noise {curve.run} {way.domain}"))[:, None])
+        losses.append((path[:, :-1] + keyed_draws(spread, seed, f"noise {curve.run} {way.domain}"))[:, None])
         starts.append(path[:, -1:])
     return curve._replace(loss=np.concatenate(losses, axis=1), transfer_loss=np.concatenate(starts, axis=1))
 
@@ -278,34 +276,6 @@ def _batches(wanted: Mapping[str, IntArray]) -> Iterator[list[str]]:
 
 def _averaged(parameters: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     return {name: np.full_like(values, values.mean()) for name, values in parameters.items()}
-
-
-def _fresh_effects(
-    curves: Curves, scales: Mapping[str, FloatArray], seed: int, domain: str
-) -> Callable[[str, str | int], FloatArray]:
-    """Return a function that draws effects of planned runs: an own part, and one common to similar runs."""
-
-    @cache
-    def common(component: str, parent: str | None) -> FloatArray:
-        scale = np.tile(scales[f"{component}_scale"], (WAVES, 1))
-        return _fresh(scale, seed, f"{component} from {parent} {domain}")
-
-    @cache
-    def place(run: str) -> FloatArray:
-        return waves(curves, run)
-
-    def effect(component: str, label: str | int) -> FloatArray:
-        own = _fresh(scales[f"{component}_scale"], seed, f"{component} {label} {domain}")
-        if not isinstance(label, str) or not kindred(curves, label):
-            return own
-        shared = place(label) @ common(component, curves.records[label].parent)
-        return np.sqrt(INDEPENDENT_SHARE) * own + np.sqrt(1 - INDEPENDENT_SHARE) * shared
-
-    return effect
-
-
-def _fresh(scale: FloatArray, seed: int, key: str) -> FloatArray:
-    return scale * np.random.default_rng([seed, crc32(key.encode())]).standard_normal(scale.shape)
 
 
 def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:

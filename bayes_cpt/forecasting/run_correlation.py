@@ -7,7 +7,9 @@ process over the settings, represented by random Fourier features (Rahimi & Rech
 kernel machines*, NeurIPS 2007), so the forecast of a run does not depend on the other runs of the plan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from zlib import crc32
 
 import numpy as np
 
@@ -59,3 +61,32 @@ def correlation(curves: Curves, effects: Sequence[tuple[str, str | int]]) -> Flo
         return (1 - INDEPENDENT_SHARE) * float(places[run] @ places[other_run])
 
     return np.array([[between(one, other) for other in effects] for one in effects]).reshape(len(effects), len(effects))
+
+
+def new_effects(
+    curves: Curves, scales: Mapping[str, FloatArray], seed: int, domain: str
+) -> Callable[[str, str | int], FloatArray]:
+    """Return a function that draws effects of planned runs: an own part, and one common to similar runs."""
+
+    @cache
+    def common(component: str, parent: str | None) -> FloatArray:
+        scale = np.tile(scales[f"{component}_scale"], (WAVES, 1))
+        return keyed_draws(scale, seed, f"{component} from {parent} {domain}")
+
+    @cache
+    def place(run: str) -> FloatArray:
+        return waves(curves, run)
+
+    def effect(component: str, label: str | int) -> FloatArray:
+        own = keyed_draws(scales[f"{component}_scale"], seed, f"{component} {label} {domain}")
+        if not isinstance(label, str) or not kindred(curves, label):
+            return own
+        shared = place(label) @ common(component, curves.records[label].parent)
+        return np.sqrt(INDEPENDENT_SHARE) * own + np.sqrt(1 - INDEPENDENT_SHARE) * shared
+
+    return effect
+
+
+def keyed_draws(scale: FloatArray, seed: int, key: str) -> FloatArray:
+    """Return normal draws of a scale; they depend on the seed and the key alone."""
+    return scale * np.random.default_rng([seed, crc32(key.encode())]).standard_normal(scale.shape)

@@ -18,7 +18,7 @@ from bayes_cpt.runs.curves import Curves, measured_losses
 from bayes_cpt.runs.lineage import Checkpoint
 from bayes_cpt.runs.plans import family
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
-from bayes_cpt.statistical_model.effects import in_chunks, parameters_of
+from bayes_cpt.statistical_model.effect_draws import in_chunks, parameters_of
 from bayes_cpt.statistical_model.likelihood import DomainModel, discrepancy, evaluate
 
 ANCHOR_LENGTH = 0.03

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayes_cpt.errors import DataError
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, prepare
-from bayes_cpt.inference.settings import SamplerOptions, SamplerSettings
+from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.statistical_model.model_files import ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import observe
@@ -158,8 +158,8 @@ def fit_average(
     names = [spec.name for spec in specs]
     check_models(names)
     chosen_weights(names, weights)
+    settings = DEFAULTS.changed(sampler)
     compiled = prepare_all(curves, specs, domains)
-    settings = SamplerSettings(**sampler)
     fits = [fit_prepared(prepared, settings) for prepared in compiled.values()]
     return average(fits, weights)
 

@@ -21,7 +21,7 @@ from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettin
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import NOTHING, Holdout
-from bayes_cpt.statistical_model.effects import with_departures, with_effects
+from bayes_cpt.statistical_model.effect_draws import with_departures, with_effects
 from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
@@ -171,7 +171,8 @@ def fit(
     >>> fit = bc.fit(curves, "cpt-replay", domains=["pt", "cpt"], seed=1)  # doctest: +SKIP
     >>> print(fit.verdict)  # doctest: +SKIP
     """
-    return fit_prepared(prepare(curves, model, domains=domains), SamplerSettings(**sampler))
+    settings = DEFAULTS.changed(sampler)
+    return fit_prepared(prepare(curves, model, domains=domains), settings)
 
 
 def prepare(

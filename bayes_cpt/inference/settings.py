@@ -1,7 +1,8 @@
 """Settings of the sampler: numbers of draws, warm-up draws and chains, and the seed."""
 
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypedDict
 
 
 class SamplerOptions(TypedDict, total=False):
@@ -43,6 +44,20 @@ class SamplerSettings:
     chains: int = 4
     seed: int = 1
     progress: bool = True
+
+    def changed(self, options: Mapping[str, Any]) -> "SamplerSettings":
+        """Return settings with other values of some fields.
+
+        Raises
+        ------
+        TypeError
+            If an option is none of the fields.
+        """
+        known = [field.name for field in fields(self)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"unexpected argument {name!r}; options of the sampler are {', '.join(known)}")
+        return replace(self, **options)
 
 
 DEFAULTS = SamplerSettings()

@@ -24,7 +24,7 @@ from bayes_cpt.plots.style import (
     wrapped,
 )
 from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.tables import listed
+from bayes_cpt.runs.table_checks import listed
 
 PRIOR_DRAWS = 50
 """Number of curves per run in a figure of prior draws."""

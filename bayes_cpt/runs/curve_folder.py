@@ -12,7 +12,7 @@ import pandas as pd
 from bayes_cpt._support.files import replacing
 from bayes_cpt.errors import CurvesError
 from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.tables import COLUMNS, KEYS, Cells, cells_of_frame, frames_of, pedigree, read_cells
+from bayes_cpt.runs.table_checks import COLUMNS, KEYS, Cells, cells_of_frame, frames_of, pedigree, read_cells
 
 
 def read_curves(path: str | Path) -> Curves:
@@ -89,7 +89,7 @@ def curves_from_frames(
 def curves_from_cells(
     source: str, found: Mapping[str, tuple[Cells | None, list[str]]], known: Curves | None = None
 ) -> Curves:
-    """Check cells read by `bayes_cpt.runs.tables`; without losses they are a plan, as in `curves_from_frames`.
+    """Check cells read by `bayes_cpt.runs.table_checks`; without losses they are a plan, as in `curves_from_frames`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import pandas as pd
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError, hint
 from bayes_cpt.runs.lineage import Lineage, RunRecord
-from bayes_cpt.runs.tables import listed
+from bayes_cpt.runs.table_checks import listed
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from bayes_cpt.runs import schedules
 from bayes_cpt.runs.curve_folder import curves_from_cells
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.schedules import Floats, Ints, Names, Schedule
-from bayes_cpt.runs.tables import Cells, cells_of_frame, listed, read_cells
+from bayes_cpt.runs.table_checks import Cells, cells_of_frame, listed, read_cells
 
 LEARNING_RATE_TOLERANCE = 1e-6
 """LRs that differ by less than this share of the peak count as equal: the error allowed when few steps are listed."""

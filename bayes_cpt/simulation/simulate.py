@@ -9,7 +9,7 @@ import pandas as pd
 from bayes_cpt.laws.areas import areas
 from bayes_cpt.laws.features import design, peak_learning_rate, with_areas
 from bayes_cpt.laws.law import Law, Terms
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs import schedules
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves

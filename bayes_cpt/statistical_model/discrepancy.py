@@ -84,22 +84,22 @@ class Evaluation:
         return np.log(area / self.fitted_range.largest_forward_area_cpt)
 
 
-def curves(law: Law) -> bool:
+def suits_curves(law: Law) -> bool:
     """Whether a law describes whole curves."""
     return not law.is_final
 
 
-def known_curves(law: Law) -> bool:
+def suits_known_curves(law: Law) -> bool:
     """Whether a law describes whole curves with known pre-training, so that their forward area is known."""
     return not law.is_final and law.knows_checkpoint
 
 
-def shifted_curves(law: Law) -> bool:
+def suits_shifted_curves(law: Law) -> bool:
     """Whether a law describes whole curves of continual pre-training."""
     return not law.is_final and law.has_shift
 
 
-def sized(law: Law) -> bool:
+def suits_sizes(law: Law) -> bool:
     """Whether a law describes several model sizes."""
     return law.has_size
 
@@ -149,7 +149,7 @@ class Component:
     columns: Callable[[Evaluation], Array]
     runs: Callable[[Design], IntArray] | None = None
     common: int = 0
-    suits: Callable[[Law], bool] = curves
+    suits: Callable[[Law], bool] = suits_curves
     total: Callable[[Evaluation, Array], Array] | None = None
 
     def __post_init__(self) -> None:
@@ -251,13 +251,13 @@ def all_runs(design: Design) -> IntArray:
 COMPONENTS: Registry[Component] = Registry(
     "discrepancy component",
     {
-        "smooth": Component(_smooth_columns, common=SMOOTH_MODES + 1, suits=known_curves),
-        "warmup": Component(_warmup_columns, common=WARMUP_RATES.size, suits=known_curves),
-        "size": Component(_size_columns, common=1, suits=sized),
+        "smooth": Component(_smooth_columns, common=SMOOTH_MODES + 1, suits=suits_known_curves),
+        "warmup": Component(_warmup_columns, common=WARMUP_RATES.size, suits=suits_known_curves),
+        "size": Component(_size_columns, common=1, suits=suits_sizes),
         "offset": Component(_offset_columns, root_runs),
         "annealing": Component(_annealing_columns, all_runs, total=_annealing_total),
-        "shift": Component(_shift_columns, cpt_runs, suits=shifted_curves, total=_shift_total),
-        "shape": Component(_shape_columns, common=SHAPE_MODES, suits=shifted_curves, total=_shape_total),
+        "shift": Component(_shift_columns, cpt_runs, suits=suits_shifted_curves, total=_shift_total),
+        "shape": Component(_shape_columns, common=SHAPE_MODES, suits=suits_shifted_curves, total=_shape_total),
     },
 )
 """Components by name. A model file uses one by giving its scale a prior, as ``annealing_scale`` for ``annealing``."""

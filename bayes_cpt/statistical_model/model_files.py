@@ -1,6 +1,6 @@
 """Model files: a law, priors with reasons, and components of the discrepancy.
 
-A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.registry.LAWS``; each table ``[priors.NAME]`` gives
+A model file is TOML. ``law`` names an entry of ``bayes_cpt.laws.shipped_laws.LAWS``; each table ``[priors.NAME]`` gives
 the prior of a parameter: ``distribution``, its arguments, ``unit`` and ``reason``. An argument may be a table by
 domain. Units make priors scale with the data: a ``loss`` is in units of the domain's loss at the end of pre-training,
 ``steps`` of the longest lineage, ``forward_area_cpt`` of the largest forward area of continual pre-training.
@@ -26,7 +26,7 @@ import tomli_w
 from bayes_cpt._support.shipped import shipped
 from bayes_cpt.errors import SpecError, hint
 from bayes_cpt.laws.law import Law
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.statistical_model import out_of_domain
 from bayes_cpt.statistical_model.discrepancy import COMPONENTS
 

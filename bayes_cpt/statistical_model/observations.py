@@ -13,7 +13,7 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.laws.features import Design, FittedRange, design
 from bayes_cpt.laws.law import Law
 from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.tables import MINIMUM_POINTS
+from bayes_cpt.runs.table_checks import MINIMUM_POINTS
 from bayes_cpt.statistical_model.out_of_domain import BASIS, Changes, changes
 
 MINIMUM_RUNS = 2

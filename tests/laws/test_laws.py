@@ -17,8 +17,8 @@ from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import FEATURES, FittedRange
 from bayes_cpt.laws.law import DOMAINS, Law, Term, Terms
 from bayes_cpt.laws.memory_kernels import RATE_WEIGHTED
-from bayes_cpt.laws.registry import LAWS
 from bayes_cpt.laws.replay import OWN_SHARE_SHIFT, left_of_shift, reached_of_shift
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.laws.terms import distribution_shift
 
 type FloatArray = NDArray[np.float64]

@@ -6,7 +6,7 @@ from conftest import scheduled
 
 import bayes_cpt as bc
 from bayes_cpt.laws.memory_kernels import EXPONENTIAL
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import law_curve, simulate
 

@@ -15,7 +15,7 @@ from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import Design, FittedRange, design, with_areas
 from bayes_cpt.laws.law import Terms
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.schedules import constant, wsd
 from bayes_cpt.statistical_model.discrepancy import (

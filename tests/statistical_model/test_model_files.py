@@ -6,7 +6,7 @@ import pytest
 
 from bayes_cpt._support.shipped import shipped
 from bayes_cpt.errors import SpecError
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.statistical_model.discrepancy import COMPONENTS
 from bayes_cpt.statistical_model.model_files import (
     DEFAULT_MODEL,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from bayes_cpt.errors import DataError
-from bayes_cpt.laws.registry import LAWS
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.statistical_model.observations import check_runs

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bayes_cpt import constant, plan, resolve, wsd
-from bayes_cpt.runs.coverage import beyond_data, curves_summary, not_identified
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.curves import Curves, select
+from bayes_cpt.runs.identifiability import beyond_data, curves_summary, not_identified
 
 
 def test_summary_has_the_loss_potential_of_the_checkpoint(microcpt: Curves):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.plans import family
-from bayes_cpt.runs.tables import listed
+from bayes_cpt.runs.table_checks import listed
 
 
 def curves_summary(curves: Curves) -> pd.DataFrame:
