@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -336,3 +337,9 @@ def test_an_average_is_fitted_into_one_file_that_forecast_and_decide_read(
         assert run(command, "fit.nc", tmp_path / "plan.toml", *options).code == made.code
     rows = pd.read_csv("forecast.csv").query("step == 500").to_dict("records")
     assert rows[0]["q50"] < 6 < rows[0]["q95"]
+
+
+def test_the_version_is_shown(run: Run):
+    outcome = run("--version")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.strip() == f"bayes-cpt {version('bayes-cpt')}"

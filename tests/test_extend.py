@@ -1,6 +1,7 @@
 """Laws, memory kernels, discrepancy components and risk measures of a user: docs/extend.md, run as it is."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ COEFFICIENTS = {name: KNOWLEDGE_PILE["pt"][name] for name in ("L0", "A", "alpha"
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Run the page's first block in a folder with its model file; afterwards restore the registries."""
+    """Run the page's first block in a folder with its files; afterwards restore the registries."""
     before = [set(registry) for registry in REGISTRIES]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(BLOCKS["python"][0], encoding="utf-8")
     (tmp_path / "mine.toml").write_text(BLOCKS["toml"][0], encoding="utf-8")
     names: dict[str, Any] = {}
     exec(BLOCKS["python"][0], names)
