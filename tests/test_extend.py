@@ -12,7 +12,7 @@ from conftest import history
 
 import bayes_cpt as bc
 from bayes_cpt._support.registry import Registry
-from bayes_cpt.errors import SpecError
+from bayes_cpt.errors import FitFileError, SpecError
 from bayes_cpt.laws.open_checkpoints import opened
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import pilot_runs, simulate
@@ -119,5 +119,5 @@ def test_the_page_runs_from_fit_to_backtest(mine: dict[str, Any], tmp_path: Path
     assert isinstance(again, bc.Fit)
     assert again.spec.law.fingerprint() == fit.spec.law.fingerprint()
     bc.LAWS.unregister("cpt-saturating")
-    with pytest.raises(SpecError, match="unknown law 'cpt-saturating'"):
+    with pytest.raises(FitFileError, match="unknown law 'cpt-saturating'"):
         bc.load("mine.nc")

@@ -67,15 +67,20 @@ def test_many_vectors_are_taken_at_once():
     np.testing.assert_allclose(bent(moved, AT), many, rtol=1e-6, atol=1e-9)
 
 
+CENTRE = np.linspace(-1, 1, 7)
+
+
+def density(values: Any) -> tuple[Any, Any]:
+    return -0.5 * ((values - CENTRE) ** 2).sum(), CENTRE - values
+
+
+STRAIGHTENED = jax.jit(straightened(density, AT))
+
+
 @settings(deadline=None)  # the first example compiles
 @given(vectors)
 def test_a_density_changes_by_the_jacobian_and_keeps_its_gradient(x: np.ndarray):
-    centre = np.linspace(-1, 1, 7)
-
-    def density(values: Any) -> tuple[Any, Any]:
-        return -0.5 * ((values - centre) ** 2).sum(), centre - values
-
-    moved, evaluate = straight(x, AT), jax.jit(straightened(density, AT))
+    moved, evaluate = straight(x, AT), STRAIGHTENED
     value, gradient = evaluate(moved)
     step = 1e-5 * np.eye(7)
     columns = [(bent(moved + move, AT) - bent(moved - move, AT)) / 2e-5 for move in step]

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 import bayes_cpt as bc
-from bayes_cpt import cli
 from bayes_cpt.errors import BayesCptError, DataError, SpecError
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT, SamplerSettings
@@ -181,7 +180,7 @@ def test_pre_training_is_not_forecast(fitted: bc.Fit):
 @pytest.mark.slow
 def test_the_fit_describes_the_losses_it_has_seen(fitted: bc.Fit):
     checked, sentence = bc.predictive_check(fitted)
-    assert "doc: 50 % intervals hold" in sentence
+    assert "doc: 50 % intervals cover" in sentence
     replicated = checked.tree["posterior_predictive"]["loss_doc"].mean(("chain", "draw"))
     assert float(np.abs(replicated - checked.tree["observed_data"]["loss_doc"]).mean()) < 3 * NOISE
 
@@ -228,7 +227,7 @@ def test_the_command_line_forecasts_points_of_all_domains(
     arguments = ["bayes-cpt", "forecast", tmp_path / "fit.nc", tmp_path / "data", *options]
     monkeypatch.setattr(sys, "argv", [str(part) for part in arguments])
     with pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     rows = pd.read_csv(tmp_path / "out.csv")
     asked = everything.losses
     in_pretraining = (asked["domain"] == "doc") & (asked["run"] == "pt")
