@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 import bayes_cpt as bc
+from bayes_cpt.cli import main
 from bayes_cpt.errors import BayesCptError, DataError, SpecError
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT, SamplerSettings
