@@ -1,5 +1,7 @@
 """Fixtures shared by the tests, and which tests run together, in which order, and in the quick loop."""
 
+from __future__ import annotations  # names of heavy modules are not looked up
+
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +14,6 @@ import pytest
 from hypothesis import settings
 
 import bayes_cpt as bc
-from bayes_cpt.evaluation import backtest
-from bayes_cpt.evaluation.compare import Comparison
-from bayes_cpt.inference import average
-from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.schedules import Schedule
@@ -35,7 +33,7 @@ FIRST = ("test_notebooks.py", SHARED, "test_recovery.py", "test_posterior.py", "
 
 def pytest_configure(config: pytest.Config) -> None:
     """Try fewer examples of each property in the quick loop."""
-    settings.register_profile("fast", max_examples=15)
+    settings.register_profile("fast", max_examples=10)
     if config.option.markexpr == "fast":
         settings.load_profile("fast")
 
@@ -172,7 +170,7 @@ def simulated() -> bc.Curves:
     return simulate(planned, "cpt", {"pt": KNOWLEDGE_PILE["pt"]}, memory=100.0, noise=0.003, every=60, seed=1)
 
 
-def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> Comparison:
+def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> bc.Comparison:
     """Return a comparison of models from their errors on runs of one point: scores are errors, draws are equal."""
     rows = [
         {"model": model, "fold": f"run{place}", "run": f"run{place}", "domain": "pt", "error": error}
@@ -184,32 +182,32 @@ def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> Comparis
     pairs = pd.DataFrame([{"model": one, "other": other, "distance": 0.0} for one in errors for other in errors])
     distances = points[["fold", "run", "domain"]].drop_duplicates().merge(pairs, how="cross")
     densities = points[["model", "fold", "domain"]].assign(elpd=-(points["error"] ** 2), effective_draws=3.0)
-    return Comparison("run", points, densities, distances, folds)
+    return bc.Comparison("run", points, densities, distances, folds)
 
 
-type Compile = Callable[..., Prepared]
+type Compile = Callable[..., bc.Prepared]
 
 
 @pytest.fixture(scope="session")
 def compiled_once() -> Iterator[Compile]:
     """Compile a model for the same curves once for all tests; backtests and comparisons do so too."""
-    kept: dict[tuple[Any, ...], Prepared] = {}
+    kept: dict[tuple[Any, ...], bc.Prepared] = {}
 
-    def once(curves: bc.Curves, model: Any, *, domains: Sequence[str] | None = None) -> Prepared:
+    def once(curves: bc.Curves, model: Any, *, domains: Sequence[str] | None = None) -> bc.Prepared:
         spec = read_spec(model)
         key = (digest(curves), repr(spec), tuple(domains or ()))
         if key not in kept:
-            kept[key] = prepare(curves, spec, domains=domains)
+            kept[key] = bc.prepare(curves, spec, domains=domains)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patched:
-        for module in (backtest, average):
-            patched.setattr(module, "prepare", once)
+        for module in ("evaluation.backtest", "inference.average"):
+            patched.setattr(f"bayes_cpt.{module}.prepare", once)
         yield once
 
 
 @pytest.fixture(scope="session")
-def prepared_cpt(simulated: bc.Curves, compiled_once: Compile) -> Prepared:
+def prepared_cpt(simulated: bc.Curves, compiled_once: Compile) -> bc.Prepared:
     """Return the model of the small fit, compiled."""
     return compiled_once(simulated, "cpt", domains=["pt"])
 
@@ -219,8 +217,10 @@ FEW = SamplerSettings(draws=200, tune=200, chains=4, seed=1, progress=False)
 
 
 @pytest.fixture(scope="session")
-def fitted(prepared_cpt: Prepared) -> bc.Fit:
+def fitted(prepared_cpt: bc.Prepared) -> bc.Fit:
     """Return one small fit that all tests share: they must not change it."""
+    from bayes_cpt.inference.fit import fit_prepared  # noqa: PLC0415 - PyMC takes seconds to import
+
     return fit_prepared(prepared_cpt, FEW)
 
 

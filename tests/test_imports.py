@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def wing(module: str) -> str:
     return module.split(".", maxsplit=1)[0]
 
 
+@cache
 def inner_imports(path: Path) -> set[str]:
     """Return the modules of the package that a file imports at any depth."""
     found = set()

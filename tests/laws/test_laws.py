@@ -235,6 +235,7 @@ def test_numpy_pytensor_and_xarray_agree_with_leading_dimensions(law: Law, domai
     assert expected.shape == (2, 3, 5)
 
 
+@pytest.mark.slow  # a gradient graph per law and domain
 @every_law
 def test_gradients_are_finite_at_the_transfer_point_and_at_both_ends_of_replay(law: Law, domain: str):
     symbols = {name: pt.dscalar(name) for name in names(law)}

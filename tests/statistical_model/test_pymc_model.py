@@ -55,6 +55,7 @@ def density(model: pm.Model):
     return lambda x: function(RaveledVars(x, start.point_map_info)), start.data
 
 
+@pytest.mark.slow  # builds every model
 @pytest.mark.parametrize("name", model_names())
 def test_parameters_except_those_of_the_checkpoint_belong_to_domains(curves: Curves, name: str):
     spec, model = read_spec(name), built(curves, name)
@@ -66,6 +67,7 @@ def test_parameters_except_those_of_the_checkpoint_belong_to_domains(curves: Cur
     assert {variable.name for variable in model.observed_RVs} == {"loss_pt", "loss_cpt"}
 
 
+@pytest.mark.slow  # builds every model
 @pytest.mark.parametrize("name", model_names())
 def test_the_laws_own_coefficients_are_reported(curves: Curves, name: str):
     reported = {variable.name for variable in built(curves, name).deterministics}
