@@ -33,7 +33,7 @@ FIRST = ("test_notebooks.py", SHARED, "test_recovery.py", "test_posterior.py", "
 
 def pytest_configure(config: pytest.Config) -> None:
     """Try fewer examples of each property in the quick loop."""
-    settings.register_profile("fast", max_examples=10)
+    settings.register_profile("fast", max_examples=8)
     if config.option.markexpr == "fast":
         settings.load_profile("fast")
 

@@ -94,6 +94,7 @@ def test_the_reader_of_imports_finds_them():
     assert "errors" in inner_imports(MODULES["runs.curves"])
 
 
+@pytest.mark.slow  # each starts Python anew
 @pytest.mark.parametrize(
     "statement",
     [

@@ -37,8 +37,8 @@ def test_places_are_those_of_the_variables(density: Density):
 
 
 def test_value_and_gradient_are_those_of_pymc(pymc_model: pm.Model, density: Density, vectors: np.ndarray):
-    log_density = pymc_model.compile_logp()
-    gradient = pymc_model.compile_dlogp()
+    log_density = pymc_model.compile_logp(mode="FAST_COMPILE")
+    gradient = pymc_model.compile_dlogp(mode="FAST_COMPILE")
     for vector in vectors:
         point = {
             name: vector[places] if len(places) > 1 else vector[places][0] for name, places in density.places.items()
