@@ -1,37 +1,87 @@
 """Whether a sampler's draws can be trusted, and the table of parameters."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
+from arviz_stats.base import array_stats
 
-R_HAT_LIMIT = 1.02
-ESS_LIMIT = 200
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.inference.settings import SamplerSettings
+
+R_HAT_LIMIT = 1.01
+ESS_LIMIT = 400
 DIVERGENT_LIMIT = 0.01
 
 
-def diagnose(tree: xr.DataTree) -> tuple[bool, str]:
-    """Return whether a sampler's draws can be trusted, and a sentence with the reasons."""
+class Convergence(NamedTuple):
+    """Diagnostics of draws of several quantities, (quantities,) each."""
+
+    r_hat: FloatArray
+    bulk: FloatArray
+    tail: FloatArray
+
+    @property
+    def converged(self) -> bool:
+        """Whether all quantities are within the limits."""
+        smallest = min(self.bulk.min(), self.tail.min())
+        return bool(self.r_hat.max() <= R_HAT_LIMIT and smallest >= ESS_LIMIT)
+
+    def __str__(self) -> str:
+        """Return the worst numbers."""
+        return f"R-hat {self.r_hat.max():.3f}, ESS {min(self.bulk.min(), self.tail.min()):.0f}"
+
+
+def convergence(draws: FloatArray) -> Convergence:
+    """Return the rank-normalised split R-hat, bulk ESS and tail ESS of draws (chain, draw, quantities)."""
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    return Convergence(
+        array_stats.rhat(draws, **axes),
+        array_stats.ess(draws, **axes),
+        array_stats.ess(draws, **axes, method="tail", prob=(0.05, 0.95)),
+    )
+
+
+def diagnose(tree: xr.DataTree, watched: Sequence[Convergence], settings: SamplerSettings) -> tuple[bool, str]:
+    """Return whether a sampler's draws can be trusted, and a sentence with the reasons.
+
+    Parameters
+    ----------
+    tree
+        The posterior.
+    watched
+        Diagnostics of parameters and of final losses of the fitted runs.
+    settings
+        Settings of the sampler.
+    """
     table = summarise(tree, kind="diagnostics", round_to="none")
-    worst, bulk, tail = table["r_hat"].max(), table["ess_bulk"].min(), table["ess_tail"].min()
+    worst = max(table["r_hat"].max(), *(each.r_hat.max() for each in watched))
+    bulk = min(table["ess_bulk"].min(), *(each.bulk.min() for each in watched))
+    tail = min(table["ess_tail"].min(), *(each.tail.min() for each in watched))
     diverging = tree["sample_stats"]["diverging"].to_numpy()
     faults = []
     if not worst <= R_HAT_LIMIT:
-        faults.append(f"chains disagree on {table['r_hat'].idxmax()}")
+        faults.append(f"chains disagree, most on {table['r_hat'].idxmax()}")
     if not min(bulk, tail) >= ESS_LIMIT:
-        faults.append(f"too few effective draws of {table[['ess_bulk', 'ess_tail']].min(axis=1).idxmin()}")
+        faults.append(f"too few effective draws, fewest of {table[['ess_bulk', 'ess_tail']].min(axis=1).idxmin()}")
     if diverging.mean() > DIVERGENT_LIMIT:
         faults.append("the sampler diverged")
-    numbers = (
-        f"largest R-hat {worst:.3f}, smallest bulk ESS {bulk:.0f}, smallest tail ESS {tail:.0f}, "
-        f"{int(diverging.sum())} divergences in {diverging.size} draws"
-    )
-    if faults:
-        advice = "sample longer (--draws, --tune), or use fewer parameters or tighter priors"
-        return False, f"NOT CONVERGED: {'; '.join(faults)} ({numbers}). Do not trust these intervals: {advice}."
-    return True, f"converged ({numbers})"
+    numbers = f"largest R-hat {worst:.3f}, smallest bulk ESS {bulk:.0f}, smallest tail ESS {tail:.0f}"
+    if diverging.any():
+        numbers += f", {int(diverging.sum())} divergences in {diverging.size} draws"
+    if not faults:
+        return True, f"converged ({numbers})"
+    return False, f"NOT CONVERGED: {'; '.join(faults)} ({numbers}). Do not trust these intervals: {_advice(settings)}."
+
+
+def _advice(settings: SamplerSettings) -> str:
+    if settings.chains * settings.draws < 2 * ESS_LIMIT:
+        return f"ask for more draws ({settings.chains} x {settings.draws} are too few for an ESS of {ESS_LIMIT})"
+    longer = "use the default sampler" if settings.sampler == "nuts" else "give it more time (--seconds)"
+    return f"{longer}, or use fewer parameters or tighter priors"
 
 
 def summarise(tree: xr.DataTree, **options: Any) -> pd.DataFrame:

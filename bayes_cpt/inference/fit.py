@@ -2,31 +2,39 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
+import arviz as az
 import numpy as np
 import pandas as pd
-import pymc as pm
 import xarray as xr
+from numpy.typing import NDArray
 
-from bayes_cpt._support.typing import IntArray
-from bayes_cpt.inference.density import Density, density_of
-from bayes_cpt.inference.diagnostics import diagnose, summarise
-from bayes_cpt.inference.reparameterisation import bend_of
-from bayes_cpt.inference.sampling import sample_posterior
+from bayes_cpt._support.progress import live_line, quiet
+from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.inference.diagnostics import convergence, diagnose, summarise
+from bayes_cpt.inference.mode import Approximation, around
+from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
+from bayes_cpt.posterior.density import Density, blocks, replaced
+from bayes_cpt.posterior.priors import bins_of
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import NOTHING, Holdout
+from bayes_cpt.statistical_model.bins import Bins
 from bayes_cpt.statistical_model.effect_draws import with_departures, with_effects
-from bayes_cpt.statistical_model.likelihood import DomainModel
+from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients, domain_models, evaluate
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
 from bayes_cpt.statistical_model.out_of_domain import SCALE
-from bayes_cpt.statistical_model.pymc_model import build, domain_models, measured_points
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 
 @dataclass(frozen=True)
@@ -106,23 +114,33 @@ class Prepared:
         Runs and their LRs; losses of the fitted domains.
     observations
         The measured losses, their features and the units of priors.
-    pymc_model
-        The model in PyMC.
-    density
-        Its log density.
+    models
+        By domain, the parts of its model that are not sampled.
+    bins
+        By domain, the losses in bins, as they are fitted.
+    densities
+        The log densities of the blocks of parameters that the posterior keeps apart.
 
     Examples
     --------
     >>> import bayes_cpt as bc
     >>> prepared = bc.prepare(curves, "cpt-replay")  # doctest: +SKIP
-    >>> prepared.pymc_model.free_RVs  # doctest: +SKIP
+    >>> [density.size for density in prepared.densities], prepared.pymc_model.free_RVs  # doctest: +SKIP
     """
 
     spec: ModelSpec
     curves: Curves
     observations: Observations
-    pymc_model: pm.Model
-    density: Density
+    models: Mapping[str, DomainModel]
+    bins: Mapping[str, Bins]
+    densities: Sequence[Density]
+
+    @cached_property
+    def pymc_model(self) -> "pm.Model":
+        """The model in PyMC, of all measured points: for its graph, its priors, and samplers of your own."""
+        from bayes_cpt.posterior.pymc_model import build  # noqa: PLC0415 - PyMC takes seconds to import
+
+        return build(self.spec, self.observations)
 
 
 def fit(
@@ -176,7 +194,11 @@ def fit(
 
 
 def prepare(
-    curves: Curves, model: str | Path | ModelSpec = DEFAULT_MODEL, *, domains: Sequence[str] | None = None
+    curves: Curves,
+    model: str | Path | ModelSpec = DEFAULT_MODEL,
+    *,
+    domains: Sequence[str] | None = None,
+    holdouts: Sequence[Holdout] = (),
 ) -> Prepared:
     """Compile a model for curves, without sampling it.
 
@@ -184,11 +206,13 @@ def prepare(
     ----------
     curves, model, domains
         See `fit`.
+    holdouts
+        Parts of the runs that fits will leave out: losses on both sides of a part's beginning are not averaged.
 
     Returns
     -------
     Prepared
-        The compiled model, for example for `bayes_cpt.prior_predictive` or `bayes_cpt.calibrate`.
+        The compiled model, for example for `bayes_cpt.calibrate`.
 
     Raises
     ------
@@ -204,15 +228,17 @@ def prepare(
     """
     spec = read_spec(model)
     observations = observe(curves, spec.law, domains)
-    pymc_model = build(spec, observations)
+    models = domain_models(spec, observations)
+    bins = bins_of(spec, models, observations, holdouts)
     chosen = select(curves, domains=observations.every_domain)
-    return Prepared(spec, chosen, observations, pymc_model, density_of(pymc_model))
+    return Prepared(spec, chosen, observations, models, bins, blocks(spec, models, observations, bins))
 
 
 def fit_prepared(
     prepared: Prepared,
     settings: SamplerSettings = DEFAULTS,
     left_out: Holdout = NOTHING,
+    starts: Sequence[Approximation] | None = None,
 ) -> Fit:
     """Fit a compiled model to its curves, or to a part of them.
 
@@ -224,34 +250,92 @@ def fit_prepared(
         Settings of the sampler.
     left_out
         The runs, or steps of runs, that are not fitted.
+    starts
+        Approximations from which the sampler starts, as of `full_posterior`; by default modes are sought.
     """
-    observations = without(prepared.observations, left_out)
-    density = prepared.density._replace(data={**prepared.density.data, **measured_points(observations)})
-    bend = bend_of(density.places, observations.domains, _ratios(prepared.curves, left_out))
-    tree = sample_posterior(prepared.pymc_model, density, settings, bend)
-    converged, verdict = diagnose(tree)
+    kept = kept_points(prepared.observations, left_out)
+    bins = {domain: found.only(kept[prepared.observations.places[domain]]) for domain, found in prepared.bins.items()}
+    changed = {domain: found.data for domain, found in bins.items()}
+    changed |= {
+        domain: {"count": kept[found.places].astype(float)} for domain, found in prepared.observations.out_of_domain.items()
+    }
+    densities = [replaced(density, changed) for density in prepared.densities]
+    watched = [partial(watched_quantities, prepared, density) for density in densities]
+    to_sample = [
+        Block(density, watch, start)
+        for density, watch, start in zip(densities, watched, starts or [None] * len(densities), strict=True)
+    ]
+    with live_line() if settings.progress else nullcontext(quiet) as report:
+        drawn = sample_blocks(to_sample, settings, report)
+    tree = posterior_tree(prepared, densities, drawn)
+    finals = [convergence(watch(found.x)) for watch, found in zip(watched, drawn, strict=True)]
+    converged, verdict = diagnose(tree, finals, settings)
     tree.attrs = {
         "seed": settings.seed,
         "sampling": json.dumps(asdict(settings)),
         "converged": int(converged),
         "verdict": verdict,
     }
-    return with_data(prepared, left_out, tree)
+    return with_data(prepared, left_out, bins, tree)
 
 
-def _ratios(curves: Curves, left_out: Holdout) -> set[float]:
-    """Return the replay ratios of the runs with fitted losses."""
-    fitted = left_out.fitted(curves)
-    return set(fitted.runs["replay"].loc[fitted.losses["run"].unique()].dropna())
+def full_posterior(prepared: Prepared, settings: SamplerSettings) -> list[Approximation]:
+    """Return approximations of the posterior of all curves, from which fits to parts of them start."""
+    drawn = sample_blocks([Block(density, lambda x: x) for density in prepared.densities], settings, quiet)
+    return [around(found.x) for found in drawn]
 
 
-def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
+def watched_quantities(prepared: Prepared, density: Density, x: FloatArray) -> FloatArray:
+    """Return what must converge: the parameters, and the law's losses at the ends of the runs, (chain, draw, n)."""
+    parameters, finals = density.parameters(x.reshape(-1, x.shape[-1])), []
+    for domain in (domain for domain in prepared.models if domain in {entry.domain for entry in density.entries}):
+        own = {entry.name: parameters[entry.label] for entry in density.entries if entry.domain in {"", domain}}
+        bins = prepared.bins[domain]
+        last = bins.design.features_at(np.flatnonzero(np.diff(bins.design.run, append=-1)))
+        law = evaluate(prepared.models[domain], replace(bins.design, features=last), own).law
+        finals.append(law.reshape(*x.shape[:2], -1))
+    return np.concatenate([x, *finals], axis=-1)
+
+
+def posterior_tree(prepared: Prepared, densities: Sequence[Density], drawn: Sequence[Drawn]) -> xr.DataTree:
+    """Join the draws of blocks: groups posterior (parameters and the law's own coefficients) and sample_stats."""
+    found: dict[str, dict[str, FloatArray]] = {}
+    for density, each in zip(densities, drawn, strict=True):
+        for entry, values in zip(density.entries, density.parameters(each.x).values(), strict=True):
+            found.setdefault(entry.name, {})[entry.domain] = values
+    for domain, model in prepared.models.items():
+        own = {name: by[domain] if domain in by else by[""] for name, by in found.items() if {"", domain} & set(by)}
+        for name, values in coefficients(model, own).items():
+            if name not in prepared.spec.priors:
+                found.setdefault(name, {})[domain] = np.broadcast_to(values, drawn[0].x.shape[:2])
+    observations = prepared.observations
+    names = {"domain": list(observations.domains), "out_of_domain": list(observations.out_of_domain)}
+    dims = {name: [key for key, of in names.items() if set(by) <= set(of)] for name, by in found.items()}
+    posterior = {
+        name: by[""] if "" in by else np.stack([by[domain] for domain in names[dims[name][0]]], axis=-1)
+        for name, by in found.items()
+    }
+    tree = az.from_dict(
+        {"posterior": posterior}, coords={key: of for key, of in names.items() if of}, dims=dims
+    )
+    tree["sample_stats"] = xr.Dataset(
+        {
+            "lp": (("chain", "draw"), np.sum([each.log_density for each in drawn], axis=0)),
+            "diverging": (("chain", "draw"), np.any([each.diverging for each in drawn], axis=0)),
+        }
+    )
+    return tree
+
+
+def with_data(prepared: Prepared, left_out: Holdout, bins: Mapping[str, Bins], drawn: xr.DataTree) -> Fit:
     """Return a fit from draws of the parameters: add the effects on the fitted runs, the data and the attributes.
 
     Parameters
     ----------
     prepared, left_out
         See `fit_prepared`.
+    bins
+        By domain, the fitted losses in bins.
     drawn
         Draws of the parameters given the fitted losses, with the attributes seed, sampling, converged, verdict.
     """
@@ -259,7 +343,7 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
     curves = left_out.fitted(prepared.curves)
     models = domain_models(spec, observations)
     tree, seed = drawn.copy(), int(drawn.attrs["seed"])
-    posterior = with_effects(tree["posterior"].to_dataset(), models, observations, seed)
+    posterior = with_effects(tree["posterior"].to_dataset(), models, bins, seed)
     departing = observations.out_of_domain and SCALE in posterior
     tree["posterior"] = with_departures(posterior, observations, seed) if departing else posterior
     tree["observed_data"] = _observed(observations)
@@ -272,7 +356,7 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
         "domains": json.dumps(list(models)),
         "fitted_range": json.dumps(observations.fitted_range.to_dict()),
         "data_digest": digest(curves),
-        "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "pymc", "nutpie", "arviz", "jax")}),
+        "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "arviz", "jax", "numpy")}),
         "set_aside": len(observations.set_aside),
         "out_of_domain_set_aside": sum(found.set_aside for found in observations.out_of_domain.values()),
     }
@@ -281,9 +365,13 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
 
 def without(observations: Observations, left_out: Holdout) -> Observations:
     """Leave the measurements of some runs' steps out; the design stays as it is."""
+    return observations.only(kept_points(observations, left_out))
+
+
+def kept_points(observations: Observations, left_out: Holdout) -> NDArray[np.bool_]:
+    """Return whether each point of the design (points,) is fitted."""
     design = observations.design
-    kept = design.step < left_out.first_steps(design.runs)[design.run]
-    return observations.only(kept)
+    return design.step < left_out.first_steps(design.runs)[design.run]
 
 
 def summary(fit: Fit) -> pd.DataFrame:

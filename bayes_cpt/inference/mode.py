@@ -1,84 +1,153 @@
-"""The mode of a log density and the curvature there: coordinates in which a posterior is near a standard normal.
-
-Many densities, or many starts of one, are climbed at once; the members are the first dimension of arrays.
-"""
+"""The modes of a log density and the curvature there: an approximation from which a sampler starts."""
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.inference.density import Densities
+from bayes_cpt.errors import DataError
+from bayes_cpt.posterior.density import Densities
 
-CLIMBS = 20
+STARTS = 4
+"""Number of points from which modes are sought."""
+CANDIDATES = 64
+"""Draws from the prior, the most probable of which are starts."""
+CLIMBS = 30
 """Newton steps towards the modes."""
-DAMPING = (1e-3, 0.03, 0.3, 3.0, 30.0, 300.0)
+DAMPING = np.array([1e-3, 0.03, 0.3, 3.0, 30.0, 300.0])
 """Values added to the curvature in a Newton step; of the resulting steps, the highest is taken."""
-LONGEST = 0.5
+LONGEST = 0.7
 """Longest Newton step in any coordinate: most are logarithms."""
-STRIDES = 4
-"""Largest number of doublings of a step, while the density rises: ridges are curved, and damped steps are short."""
+STRIDES = np.array([2.0, 4.0, 8.0])
+"""Multiples of a step that are tried too: ridges are curved, and damped steps are short."""
 DIFFERENCE = 1e-5
 """Step of the differences of gradients."""
 SLIGHT = 0.01
 """Gain of a Newton step, in nats, below which a climb ends."""
+FREEDOM = 6.0
+"""Degrees of freedom of the approximation: a posterior has wider tails than its mode shows."""
+INFLATION = 1.3
+"""Scale of the approximation, in standard deviations at the mode."""
+APART = 3.0
+"""Root mean square distance over the coordinates, in standard deviations, above which two ends are two modes."""
+NEGLIGIBLE = 12.0
+"""Difference of log evidence, by the curvature at the mode, above which a lower mode is left out."""
 
 
-class Whitening(NamedTuple):
-    """Coordinates z in which a posterior is near standard normal: x = centre + scale z.
+class Approximation(NamedTuple):
+    """Mixtures of Student t distributions, one component at each mode.
 
     Parameters
     ----------
     centre
-        (..., size).
+        (members, modes, size). There may be one member for all populations of walkers, or one for each.
     scale
-        (..., size, size).
+        (members, modes, size, size): x = centre + scale t, with a spherical Student t.
+    log_weight
+        (members, modes).
     """
 
     centre: FloatArray
     scale: FloatArray
+    log_weight: FloatArray
+
+    def draw(self, shape: tuple[int, int], random: np.random.Generator) -> FloatArray:
+        """Draw vectors (populations, walkers, size)."""
+        size, share = self.centre.shape[-1], np.exp(self.log_weight).cumsum(axis=1)
+        mode = (random.uniform(size=shape)[..., None] > share[:, None]).sum(axis=-1).clip(max=share.shape[1] - 1)
+        member = np.broadcast_to(np.arange(len(share))[:, None], shape)
+        spread = np.sqrt(FREEDOM / random.chisquare(FREEDOM, (*shape, 1)))
+        moves = (self.scale[member, mode] @ (spread * random.standard_normal((*shape, size)))[..., None])[..., 0]
+        return self.centre[member, mode] + moves
+
+    def log_density(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log densities (populations, walkers) of vectors up to a constant, and their gradients."""
+        freedom, size = FREEDOM, x.shape[-1]
+        inverse = np.linalg.inv(self.scale)
+        away = (x[:, None] - self.centre[:, :, None]) @ np.swapaxes(inverse, -1, -2)  # (members, modes, walkers, size)
+        squares = (away**2).sum(axis=-1)
+        heights = self.log_weight - np.linalg.slogdet(self.scale)[1]
+        logs = heights[..., None] - (freedom + size) / 2 * np.log1p(squares / freedom)
+        total = logsumexp(logs, axis=1)
+        pull = -(freedom + size) / (freedom + squares) * np.exp(logs - total[:, None])
+        return total, ((pull[..., None] * away) @ inverse).sum(axis=1)
+
+    def nearest(self, x: FloatArray) -> FloatArray:
+        """Return the share of vectors (..., size) that is nearest to each mode, of the first member."""
+        away = np.linalg.inv(self.scale[0]) @ (x.reshape(-1, x.shape[-1])[:, None] - self.centre[0])[..., None]
+        return np.bincount((away**2).sum(axis=(-1, -2)).argmin(axis=1), minlength=len(self.scale[0])) / len(away)
 
 
-def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, Whitening]:
-    """Climb towards the modes from a start (members, size).
+def around(x: FloatArray) -> Approximation:
+    """Return an approximation with the mean and covariance of draws (..., size), somewhat wider."""
+    flat = x.reshape(-1, x.shape[-1])
+    scale = np.linalg.cholesky(np.cov(flat, rowvar=False) + 1e-12 * np.eye(flat.shape[1]))
+    return Approximation(flat.mean(axis=0)[None, None], INFLATION * scale[None, None], np.zeros((1, 1)))
 
-    Returns
-    -------
-    array (members,)
-        The log densities there.
-    Whitening
-        The ends of the climbs, and the curvature there.
+
+def approximate(densities: Densities, starts: FloatArray) -> Approximation:
+    """Return the approximation at the modes to which starts (starts, size) climb.
+
+    Raises
+    ------
+    DataError
+        If no start has a finite density.
     """
+    centre, value = climb(densities, starts)
+    if not np.isfinite(value).any():
+        raise DataError("the model has no finite density at any start: check the losses and the priors")
+    scale = whitening_scale(precision(densities, centre))
+    evidence = value + np.linalg.slogdet(scale)[1]
+    kept: list[int] = []
+    for place in np.argsort(-evidence).tolist():
+        distances = [np.linalg.solve(scale[other], centre[place] - centre[other]) for other in kept]
+        apart = all(np.sqrt((distance**2).mean()) > APART for distance in distances)
+        if not kept or (apart and evidence[kept[0]] - evidence[place] < NEGLIGIBLE):
+            kept.append(place)
+    return Approximation(centre[None, kept], INFLATION * scale[None, kept], np.full((1, len(kept)), -np.log(len(kept))))
+
+
+def starts_from(densities: Densities, prior_draws: FloatArray, starts: int = STARTS) -> FloatArray:
+    """Return starts (starts, size): the median of draws from the prior, and the most probable ones."""
+    values = densities(prior_draws)[0]
+    return np.vstack([np.median(prior_draws, axis=0), prior_draws[np.argsort(-values)[: starts - 1]]])
+
+
+def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Climb towards the modes from starts (members, size); return the ends and the log densities there."""
     centre, value = start, densities(start)[0]
     for _ in range(CLIMBS):
         before, (centre, value) = value, _newton_step(densities, centre)
         if not (value > before + SLIGHT).any():
             break
-    return value, Whitening(centre, whitening_scale(precision(densities, centre)))
+    return centre, value
 
 
 def _newton_step(densities: Densities, base: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the best of several damped Newton steps from a base, and the log density there."""
     value, gradient = densities(base)
-    found = base, value
     unit, curvature, axes = principal_axes(precision(densities, base))
     slope = (np.swapaxes(axes, 1, 2) @ (unit * gradient)[..., None])[..., 0]
-    for damping in DAMPING:
-        step = unit * (axes @ (slope / (np.abs(curvature) + damping))[..., None])[..., 0]
-        shortened = step / np.maximum(np.abs(step).max(axis=1, keepdims=True) / LONGEST, 1)
-        found = higher(densities, found, base + shortened)
-    for _ in range(STRIDES):
-        found = higher(densities, found, 2 * found[0] - base)
-    return found
+    damped = slope[:, None] / (np.abs(curvature)[:, None] + DAMPING[:, None])
+    step = unit[:, None] * (damped @ np.swapaxes(axes, 1, 2))
+    step = step / np.maximum(np.abs(step).max(axis=-1, keepdims=True) / LONGEST, 1)
+    found = _highest(densities, base[:, None] + step, (base, value))
+    return _highest(densities, base[:, None] + STRIDES[:, None] * (found[0] - base)[:, None], found)
 
 
-def higher(
-    densities: Densities, found: tuple[FloatArray, FloatArray], candidate: FloatArray
+def _highest(
+    densities: Densities, candidates: FloatArray, found: tuple[FloatArray, FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return, for each member, the more probable of what was found (place, value) and a candidate."""
+    """Return, for each member, the most probable of candidates (members, n, size) and of what was found."""
     place, best = found
-    value = densities(candidate)[0]
-    return np.where((value > best)[:, None], candidate, place), np.maximum(value, best)
+    values = densities(candidates)[0]
+    member, chosen = np.arange(len(place)), values.argmax(axis=1)
+    higher = values[member, chosen] > best
+    return (
+        np.where(higher[:, None], candidates[member, chosen], place),
+        np.where(higher, values[member, chosen], best),
+    )
 
 
 def precision(densities: Densities, x: FloatArray) -> FloatArray:
@@ -87,8 +156,7 @@ def precision(densities: Densities, x: FloatArray) -> FloatArray:
     Automatic second derivatives are wrong at the points of an interpolation grid.
     """
     moves = DIFFERENCE * np.eye(x.shape[1])
-    here = densities(x)[1]
-    matrix = np.stack([(here - densities(x + move)[1]) / DIFFERENCE for move in moves], axis=1)
+    matrix = (densities(x)[1][:, None] - densities(x[:, None] + moves)[1]) / DIFFERENCE
     return (matrix + np.swapaxes(matrix, 1, 2)) / 2
 
 

@@ -1,58 +1,98 @@
-"""Draws from the posterior of a model: nutpie's NUTS with its low-rank mass matrix, in whitened coordinates.
+"""Draws from the posterior of a block of parameters, until they have converged: ``SAMPLERS`` by name.
 
-A law's posterior is a thousand times narrower in some directions than in others. So the mode is found first. The
-curvature there gives coordinates in which the posterior is near a standard normal, and NUTS starts in them, so its
-warm-up can be short. If parameters trade off along a bend, it is straightened first
-(`bayes_cpt.inference.reparameterisation`).
+``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then goes on
+until its draws have converged or a limit of time is reached. Draws kept are from the last half of what it ran, or from
+all after adaptation if that is enough. ``nuts`` is the reference: nutpie's NUTS in coordinates that the mode's
+curvature makes white, with a fixed number of draws.
 """
 
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from threading import Event
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-import arviz as az
 import numpy as np
-import nutpie
-import pymc as pm
-import xarray as xr
-from nutpie.compiled_pyfunc import from_pyfunc
 
+from bayes_cpt._support.progress import Reporter, Status
+from bayes_cpt._support.registry import Registry
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.errors import DataError, SamplingError
-from bayes_cpt.inference.density import Density, constrained
-from bayes_cpt.inference.mode import Whitening, climb
-from bayes_cpt.inference.reparameterisation import Bend, bent, straight, straightened
+from bayes_cpt.errors import SamplingError
+from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
+from bayes_cpt.inference.mode import CANDIDATES, INFLATION, Approximation, approximate, starts_from
 from bayes_cpt.inference.settings import SamplerSettings
+from bayes_cpt.inference.tempering import Target, common_whitening, tempered, trajectory
+from bayes_cpt.posterior.density import Density
 
-TARGET_ACCEPT = 0.9
-"""Higher than usual: replay parameters trade off along a curve that long steps would leave."""
-STARTS = 3
-"""Number of points from which the mode is sought."""
-SPREAD = 0.7
-"""Largest distance of a start from the model's own, in each coordinate."""
+WALKERS = 32
+"""Chains in each population."""
+REPORTS = 0.5
+"""Seconds between two reports of progress."""
+TARGET_ACCEPT = 0.95
+"""Of NUTS; higher than usual: parameters trade off along curves that long steps would leave."""
 OVERDISPERSION = 1.5
-"""Standard deviation of the chains' starts around the mode, in posterior standard deviations."""
+"""Standard deviation of the starts of NUTS around the mode, in posterior standard deviations."""
 
 
-def sample_posterior(
-    pymc_model: pm.Model, density: Density, settings: SamplerSettings, bend: Bend | None = None
-) -> xr.DataTree:
-    """Sample a model.
+class Block(NamedTuple):
+    """A block of parameters to sample.
 
     Parameters
     ----------
-    pymc_model
-        The model.
     density
         Its log density.
+    watched
+        From draws (chain, draw, size) to quantities (chain, draw, n) whose draws must converge.
+    start
+        An approximation from which to start; None to seek the modes.
+    """
+
+    density: Density
+    watched: Callable[[FloatArray], FloatArray]
+    start: Approximation | None = None
+
+
+class Drawn(NamedTuple):
+    """Draws of a block.
+
+    Parameters
+    ----------
+    x
+        (chain, draw, size) Unconstrained vectors.
+    log_density
+        (chain, draw).
+    diverging
+        (chain, draw) Whether a step of NUTS diverged.
+    modes
+        Shares of the draws that are nearest to each mode from which the sampler started.
+    evaluations
+        Number of gradients of the log density.
+    """
+
+    x: FloatArray
+    log_density: FloatArray
+    diverging: np.ndarray
+    modes: FloatArray
+    evaluations: int
+
+
+type Sampler = Callable[[Block, SamplerSettings, Callable[[str], None]], Drawn]
+"""From a block, settings, and a function that reports how far it is and raises if it must stop."""
+
+
+def sample_blocks(blocks: Sequence[Block], settings: SamplerSettings, report: Reporter) -> list[Drawn]:
+    """Sample blocks side by side.
+
+    Parameters
+    ----------
+    blocks
+        The blocks.
     settings
         Settings of the sampler.
-    bend
-        The bend to straighten before sampling, if there is one.
-
-    Returns
-    -------
-    DataTree
-        Groups posterior (constrained parameters and deterministics) and sample_stats.
+    report
+        Where progress is reported.
 
     Raises
     ------
@@ -61,101 +101,108 @@ def sample_posterior(
     DataError
         If no start has a finite density.
     SamplingError
-        If the sampler stopped before it had all draws, or gave draws that are not finite.
+        If a sampler stopped before it had all draws, or gave draws that are not finite.
     """
-    unconstrained, stats = sample_density(density, settings, bend)
-    posterior = constrained(pymc_model, unconstrained)
-    tree = az.from_dict(
-        {"posterior": posterior},
-        coords={name: list(labels or ()) for name, labels in pymc_model.coords.items()},
-        dims={name: list(dims) for name, dims in pymc_model.named_vars_to_dims.items() if name in posterior},
+    sampler, stopped = SAMPLERS[settings.sampler], Event()
+    notes = [""] * len(blocks)
+    began = time.monotonic()
+
+    def progress(place: int) -> Callable[[str], None]:
+        def told(note: str) -> None:
+            if stopped.is_set():
+                raise KeyboardInterrupt
+            notes[place] = note
+            report(Status("fit", min((time.monotonic() - began) / settings.seconds, 1.0), "; ".join(filter(None, notes))))
+
+        return told
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        try:
+            running = [pool.submit(sampler, block, settings, progress(place)) for place, block in enumerate(blocks)]
+            return [each.result() for each in running]
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[str], None]) -> Drawn:
+    """Sample by many chains at once, until the watched quantities have converged or the time is over."""
+    began, random, count = time.monotonic(), np.random.default_rng(settings.seed), Counted(block.density)
+    start = block.start or modes(count.at, block.density, random)
+    target, shape = Target(count.at, start), (settings.chains, WALKERS)
+    walkers, kernel = tempered(target, shape, random, common_whitening, lambda at: progress(f"adapting {at:.2f}"))
+    needed = -(-settings.draws // WALKERS)
+    states, values, length = [], [], needed
+    while True:
+        while len(states) < length:
+            walkers, _accepted = trajectory(target, walkers, kernel, random)
+            states.append(walkers.x)
+            values.append(walkers.value)
+        chosen = np.linspace(0 if length == needed else length // 2, length - 1, needed).astype(int)
+        x = _by_chain(np.stack([states[place] for place in chosen], axis=2), settings.draws)
+        found = convergence(block.watched(x))
+        progress(str(found))
+        if enough(found, settings) or time.monotonic() - began > settings.seconds:
+            break
+        length *= 2
+    return Drawn(
+        x=x,
+        log_density=_by_chain(np.stack([values[place] for place in chosen], axis=2), settings.draws),
+        diverging=np.zeros(x.shape[:2], dtype=bool),
+        modes=start.nearest(x),
+        evaluations=count.vectors,
     )
-    tree["sample_stats"] = stats
-    return tree
 
 
-def sample_density(
-    density: Density, settings: SamplerSettings, bend: Bend | None = None
-) -> tuple[FloatArray, xr.Dataset]:
-    """Sample a log density. Nothing is compiled again, so it may be called many times.
+class Counted:
+    """A density that counts the vectors it evaluated."""
 
-    Returns
-    -------
-    array (chain, draw, size)
-        The flat unconstrained vector.
-    Dataset
-        The sampler's statistics; ``logp`` is the log density in the sampler's coordinates.
+    def __init__(self, density: Density) -> None:
+        self.density, self.vectors = density, 0
 
-    Raises
-    ------
-    KeyboardInterrupt, DataError, SamplingError
-        See `sample_posterior`.
-    """
-    moved = density if bend is None else _straightened(density, bend)
-    whitening = whiten(moved, settings.seed)
-    trace = _trace(_whitened(moved, whitening), settings)
-    standard = trace["posterior"]["z"].to_numpy()
-    if standard.shape[:2] != (settings.chains, settings.draws):
-        raise SamplingError(f"the sampler stopped after {standard.shape[1]} of {settings.draws} draws: run it again")
-    if not np.isfinite(standard).all():
-        raise SamplingError("the sampler gave draws that are not finite: check the losses and the priors")
-    stats = trace["sample_stats"].to_dataset()[["diverging", "n_steps", "depth", "logp", "step_size"]]
-    drawn = whitening.centre + standard @ whitening.scale.T
-    return (drawn if bend is None else bent(drawn, bend)), stats
+    def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log densities of vectors (..., size), and their gradients."""
+        self.vectors += x.size // x.shape[-1]
+        return self.density.at(x)
 
 
-def _trace(compiled: Any, settings: SamplerSettings) -> xr.DataTree:
-    """Run NUTS; if it is interrupted, its chains are stopped and nothing is kept."""
-    sampler = nutpie.sample(
-        compiled,
-        draws=settings.draws,
-        tune=settings.tune,
-        chains=settings.chains,
-        seed=settings.seed,
-        adaptation="low_rank",
-        target_accept=TARGET_ACCEPT,
-        save_warmup=False,
-        progress_bar=settings.progress,
-        blocking=False,
-    )
-    try:
-        return sampler.wait()
-    except BaseException:
-        sampler.cancel()
-        raise
+def modes(densities: Callable[..., Any], density: Density, random: np.random.Generator) -> Approximation:
+    """Return the approximation at the modes that are found from the prior."""
+    return approximate(densities, starts_from(densities, density.prior_draws(CANDIDATES, random)))
 
 
-def _straightened(density: Density, bend: Bend) -> Density:
-    """Return a density of straight coordinates."""
-    return density._replace(function=straightened(density.function, bend), start=straight(density.start, bend))
+def enough(found: Convergence, settings: SamplerSettings) -> bool:
+    """Return whether to stop: draws have converged, or are too few for it and mix as well as they can."""
+    if settings.chains * settings.draws >= 2 * ESS_LIMIT:
+        return found.converged
+    return min(found.bulk.min(), found.tail.min()) >= settings.chains * settings.draws / 4
 
 
-def whiten(density: Density, seed: int) -> Whitening:
-    """Find the highest mode from several starts, and the curvature there."""
-    random = np.random.default_rng(seed)
-    moves = random.uniform(-SPREAD, SPREAD, (STARTS - 1, density.start.size))
-    values, found = climb(density.one_by_one, np.vstack([density.start, density.start + moves]))
-    best = int(values.argmax())
-    if not np.isfinite(values[best]):
-        raise DataError("the model has no finite density at any start: check the losses and the priors")
-    return Whitening(found.centre[best], found.scale[best])
+def _by_chain(states: FloatArray, draws: int) -> FloatArray:
+    """Return (populations, draws, ...) from (populations, walkers, states, ...), one walker after the other."""
+    return states.reshape(len(states), -1, *states.shape[3:])[:, :draws]
 
 
-def _whitened(density: Density, whitening: Whitening) -> Any:
-    """Return nutpie's model of the whitened coordinates."""
-    size = whitening.centre.size
+def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str], None]) -> Drawn:
+    """Sample by NUTS."""
+    import nutpie  # noqa: PLC0415 - it takes a second to import, and is needed for the reference alone
+    from nutpie.compiled_pyfunc import from_pyfunc  # noqa: PLC0415
+
+    density, random = block.density, np.random.default_rng(settings.seed)
+    start = block.start or modes(density.at, density, random)
+    centre, scale, size = start.centre[0, 0], start.scale[0, 0] / INFLATION, density.size
 
     def make_logp() -> Callable[..., tuple[float, FloatArray]]:
         def logp(z: FloatArray) -> tuple[float, FloatArray]:
-            value, gradient = density.evaluate(whitening.centre + whitening.scale @ z)
-            return value, whitening.scale.T @ gradient
+            value, gradient = density.alone(centre + scale @ z)
+            return value, scale.T @ gradient
 
         return logp
 
     def make_expand(*_seeds: int) -> Callable[..., dict[str, FloatArray]]:
         return lambda z: {"z": np.asarray(z)}
 
-    return from_pyfunc(
+    compiled = from_pyfunc(
         ndim=size,
         make_logp_fn=make_logp,
         make_expand_fn=make_expand,
@@ -164,3 +211,37 @@ def _whitened(density: Density, whitening: Whitening) -> Any:
         expanded_names=["z"],
         make_initial_point_fn=lambda seed: OVERDISPERSION * np.random.default_rng(seed).standard_normal(size),
     )
+    running = nutpie.sample(
+        compiled,
+        draws=settings.draws,
+        tune=settings.tune,
+        chains=settings.chains,
+        seed=settings.seed,
+        adaptation="low_rank",
+        target_accept=TARGET_ACCEPT,
+        save_warmup=False,
+        progress_bar=False,
+        blocking=False,
+    )
+    try:
+        while not running.is_finished:
+            progress("NUTS")
+            time.sleep(REPORTS)
+        trace = running.wait()
+    except BaseException:
+        running.cancel()
+        raise
+    z, stats = trace["posterior"]["z"].to_numpy(), trace["sample_stats"]
+    if z.shape[:2] != (settings.chains, settings.draws):
+        raise SamplingError(f"the sampler stopped after {z.shape[1]} of {settings.draws} draws: run it again")
+    return Drawn(
+        x=centre + z @ scale.T,
+        log_density=stats["logp"].to_numpy(),
+        diverging=stats["diverging"].to_numpy(),
+        modes=np.ones(1),
+        evaluations=int(stats["n_steps"].sum()),
+    )
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler", {"tempered": tempered_draws, "nuts": nuts_draws})
+"""Samplers by name."""

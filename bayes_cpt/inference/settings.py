@@ -1,4 +1,4 @@
-"""Settings of the sampler: numbers of draws, warm-up draws and chains, and the seed."""
+"""Settings of the sampler: which one, how many draws and chains, how long at most, and the seed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -8,9 +8,11 @@ from typing import Any, TypedDict
 class SamplerOptions(TypedDict, total=False):
     """Keyword arguments of `bayes_cpt.fit` and other functions that sample: the fields of `SamplerSettings`."""
 
+    sampler: str
     draws: int
     tune: int
     chains: int
+    seconds: float
     seed: int
     progress: bool
 
@@ -21,27 +23,33 @@ class SamplerSettings:
 
     Parameters
     ----------
+    sampler
+        ``tempered``, many chains at once, which runs until its draws have converged; or ``nuts``, the reference.
     draws
         Draws per chain that are kept.
     tune
-        Warm-up draws per chain, which are not kept.
+        Warm-up draws per chain of ``nuts``; ``tempered`` adapts as long as it needs.
     chains
-        Number of chains, each with its own start.
+        Number of chains; with ``tempered``, of populations of chains, which are independent of each other.
+    seconds
+        Time after which ``tempered`` stops, converged or not.
     seed
         Seed of the random numbers. The same seed on the same machine gives the same draws.
     progress
-        Whether to show a progress bar.
+        Whether to show a line of progress on a terminal.
 
     Examples
     --------
     >>> import bayes_cpt as bc
     >>> bc.SamplerSettings(seed=7)
-    SamplerSettings(draws=1000, tune=300, chains=4, seed=7, progress=True)
+    SamplerSettings(sampler='tempered', draws=1000, tune=500, chains=4, seconds=300, seed=7, progress=True)
     """
 
+    sampler: str = "tempered"
     draws: int = 1000
-    tune: int = 300
+    tune: int = 500
     chains: int = 4
+    seconds: float = 300
     seed: int = 1
     progress: bool = True
 
@@ -61,5 +69,5 @@ class SamplerSettings:
 
 
 DEFAULTS = SamplerSettings()
-REFIT = SamplerSettings(draws=400, tune=300, chains=2, progress=False)
+REFIT = SamplerSettings(draws=400, progress=False)
 """Settings of the many fits of a backtest or comparison: fewer draws than for a fit that is used."""

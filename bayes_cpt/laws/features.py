@@ -141,6 +141,10 @@ class Design:
         """Forward area of both phases together, (points,)."""
         return self.features["forward_area_pt"] + self.features["forward_area_cpt"]
 
+    def features_at(self, points: IntArray) -> dict[str, FloatArray]:
+        """Return the features at some points."""
+        return {name: values[..., points] for name, values in self.features.items()}
+
     def places(self, points: pd.DataFrame) -> IntArray:
         """Return the indices at which the design has points given as columns ``run`` and ``step``."""
         stride = int(self.step.max()) + 1

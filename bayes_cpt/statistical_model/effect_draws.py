@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.statistical_model.bins import Bins
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, effects_given_losses, evaluate
 from bayes_cpt.statistical_model.observations import Observations
@@ -38,33 +39,32 @@ def in_chunks(parameters: Mapping[str, FloatArray], size: int = CHUNK) -> list[d
 
 
 def with_effects(
-    posterior: xr.Dataset, models: Mapping[str, DomainModel], observations: Observations, seed: int
+    posterior: xr.Dataset, models: Mapping[str, DomainModel], bins: Mapping[str, Bins], seed: int
 ) -> xr.Dataset:
     """Add draws of the discrepancy's effects on the fitted runs, given the parameters and the losses."""
     random = np.random.default_rng([seed, 1])
     by_domain: dict[str, dict[str, FloatArray]] = {}
     for domain, model in models.items():
-        pieces = [_effects(model, observations, piece, random) for piece in in_chunks(parameters_of(posterior, domain))]
+        pieces = [_effects(model, bins[domain], piece, random) for piece in in_chunks(parameters_of(posterior, domain))]
         by_domain[domain] = {name: np.concatenate([piece[name] for piece in pieces]) for name in model.components}
-    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    shape, design = (posterior.sizes["chain"], posterior.sizes["draw"]), next(iter(bins.values())).design
     for name in next(iter(models.values())).components:
         values = np.stack([effects[name] for effects in by_domain.values()], axis=1).reshape(*shape, len(models), -1)
-        labels, dimension = effect_labels(name, observations.design), effect_dimension(name)
+        labels, dimension = effect_labels(name, design), effect_dimension(name)
         posterior[f"effect_{name}"] = (("chain", "draw", "domain", dimension), values)
         posterior = posterior.assign_coords({dimension: labels})
     return posterior
 
 
 def _effects(
-    model: DomainModel, observations: Observations, parameters: Mapping[str, FloatArray], random: np.random.Generator
+    model: DomainModel, bins: Bins, parameters: Mapping[str, FloatArray], random: np.random.Generator
 ) -> dict[str, FloatArray]:
-    evaluation = evaluate(model, observations.design, parameters)
-    places = observations.places[model.domain]
+    evaluation, measured = evaluate(model, bins.design, parameters), bins.count > 0
     return effects_given_losses(
-        {name: columns[..., places] for name, columns in effect_columns(model, evaluation).items()},
+        {name: columns[..., measured] for name, columns in effect_columns(model, evaluation).items()},
         {name: parameters[f"{name}_scale"] for name in model.components},
-        evaluation.noise_variance[:, places],
-        observations.losses[model.domain] - evaluation.law[:, places],
+        evaluation.noise_variance[:, measured] / bins.count[measured],
+        bins.loss[measured] - evaluation.law[:, measured],
         random,
     )
 

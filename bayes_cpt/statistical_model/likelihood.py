@@ -14,6 +14,8 @@ from bayes_cpt.laws.features import Design, FittedRange, with_areas
 from bayes_cpt.laws.law import Law
 from bayes_cpt.statistical_model.discrepancy import COMPONENTS, Evaluation, noise_variance
 from bayes_cpt.statistical_model.low_rank_gaussian import draw_effects
+from bayes_cpt.statistical_model.model_files import ModelSpec
+from bayes_cpt.statistical_model.observations import Observations
 
 
 class DomainModel(NamedTuple):
@@ -35,6 +37,14 @@ class DomainModel(NamedTuple):
     components: tuple[str, ...]
     domain: str
     fitted_range: FittedRange
+
+
+def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, DomainModel]:
+    """Return the parts of each domain's model that are not sampled."""
+    return {
+        domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
+        for domain in observations.domains
+    }
 
 
 def coefficients(model: DomainModel, parameters: Mapping[str, Array]) -> dict[str, Array]:

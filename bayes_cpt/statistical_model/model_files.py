@@ -75,6 +75,12 @@ class Prior:
             raise SpecError(f"a prior has {name} by domain, but none for {domain!r}: it has {', '.join(value)}")
         return value[domain]
 
+    def in_units(self, scale: float, domain: str) -> dict[str, float]:
+        """Return its arguments by name for a domain, in nats, steps or LR x steps: the unit is ``scale`` of these."""
+        family = FAMILIES[self.family]
+        given = {key: self.argument(key, domain) for key in family.arguments}
+        return {key: value * scale if key in family.scaled else value for key, value in given.items()}
+
 
 @dataclass(frozen=True)
 class ModelSpec:

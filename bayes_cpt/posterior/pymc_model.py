@@ -9,7 +9,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayes_cpt._support.typing import Array, FloatArray
 from bayes_cpt.errors import SpecError
-from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients, effect_columns, evaluate
+from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients, domain_models, effect_columns, evaluate
 from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihood
 from bayes_cpt.statistical_model.model_files import FAMILIES, ModelSpec, Prior
 from bayes_cpt.statistical_model.observations import Observations
@@ -22,14 +22,6 @@ from bayes_cpt.statistical_model.out_of_domain import (
     spread_over,
     variance,
 )
-
-
-def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, DomainModel]:
-    """Return the parts of each domain's model that are not sampled."""
-    return {
-        domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
-        for domain in observations.domains
-    }
 
 
 def build(spec: ModelSpec, observations: Observations) -> pm.Model:

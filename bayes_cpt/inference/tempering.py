@@ -1,0 +1,229 @@
+"""Many chains at once, tempered from an approximation of the posterior: sequential Monte Carlo with HMC moves.
+
+Walkers start in an approximation q of the posterior p (`bayes_cpt.inference.mode.Approximation`) and move through
+q^(1-b) p^b from b = 0 to 1. At each step of b they are weighted by how the density changed, resampled, and moved by
+Hamiltonian Monte Carlo (HMC). At b = 1 each walker is a chain of the exact posterior: the approximation decides where
+chains start and how they move, not what their draws are.
+
+Walkers are in populations, which are resampled apart from each other. So populations that found modes in other shares
+disagree, as chains do that started elsewhere. Populations may also be of different posteriors, as in calibration.
+
+Del Moral, Doucet & Jasra, *Sequential Monte Carlo samplers*, J. R. Stat. Soc. B 68, 2006; Buchholz, Chopin & Jacob,
+*Adaptive tuning of Hamiltonian Monte Carlo within sequential Monte Carlo*, Bayesian Analysis 16, 2021.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.inference.mode import Approximation
+from bayes_cpt.posterior.density import Densities
+
+LEAPFROGS = 8
+"""Number of leapfrog steps of a trajectory."""
+STEP = 0.35
+"""First step size, in whitened coordinates."""
+STEP_RANGE = (0.3, 1.2)
+"""Range of a trajectory's step size, as multiples of the size in use: trajectories of one length could return."""
+TARGET = 0.85
+"""Acceptance probability to which the step size is adapted, before draws are kept."""
+GAIN = 0.6
+"""Change of the log of the step size by an acceptance probability 1 too high or too low."""
+EFFECTIVE = 0.5
+"""Share of the walkers that stay effective in one step of temperature."""
+MOVES = 2
+"""Trajectories after each step of temperature."""
+SETTLING = 4
+"""Trajectories at the posterior, twice, before draws are kept; coordinates are whitened again in between."""
+HALVINGS = 30
+
+type Whiten = Callable[[FloatArray], FloatArray]
+"""From vectors (populations, walkers, size) to a scale (populations or 1, size, size) in which they are white."""
+
+
+class Walkers(NamedTuple):
+    """Walkers in populations, with both log densities and their gradients.
+
+    Parameters
+    ----------
+    x
+        (populations, walkers, size) Unconstrained vectors.
+    value, gradient
+        Log density of the posterior, (populations, walkers), and its gradient (populations, walkers, size).
+    near, near_gradient
+        The same of the approximation.
+    """
+
+    x: FloatArray
+    value: FloatArray
+    gradient: FloatArray
+    near: FloatArray
+    near_gradient: FloatArray
+
+    def at_temperature(self, inverse: float) -> tuple[FloatArray, FloatArray]:
+        """Return the log density at an inverse temperature, and its gradient."""
+        if inverse == 1:
+            return self.value, self.gradient
+        return (
+            inverse * self.value + (1 - inverse) * self.near,
+            inverse * self.gradient + (1 - inverse) * self.near_gradient,
+        )
+
+
+class Kernel(NamedTuple):
+    """How walkers move: in coordinates z with x = scale z, by leapfrog steps of a size."""
+
+    scale: FloatArray
+    step: float
+
+
+class Target(NamedTuple):
+    """What walkers move to, and where they come from."""
+
+    densities: Densities
+    approximation: Approximation
+
+    def at(self, x: FloatArray) -> Walkers:
+        """Return walkers at vectors (populations, walkers, size)."""
+        return Walkers(x, *self.densities(x), *self.approximation.log_density(x))
+
+
+def tempered(
+    target: Target,
+    shape: tuple[int, int],
+    random: np.random.Generator,
+    whiten: Whiten,
+    done: Callable[[float], None],
+) -> tuple[Walkers, Kernel]:
+    """Move walkers from an approximation to the posterior.
+
+    Parameters
+    ----------
+    target
+        The posterior and its approximation.
+    shape
+        Number of populations, and of walkers in each.
+    random
+        Source of randomness.
+    whiten
+        How coordinates are adapted: `common_whitening` if all populations are of one posterior.
+    done
+        Called after each step of temperature with the inverse temperature.
+
+    Returns
+    -------
+    Walkers
+        At the posterior.
+    Kernel
+        Adapted to it. It stays as it is while draws are kept: they would not be those of the posterior otherwise.
+    """
+    walkers = target.at(target.approximation.draw(shape, random))
+    inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP)
+    while inverse < 1:
+        gain = walkers.value - walkers.near
+        change = _next_change(gain, 1 - inverse)
+        inverse = 1.0 if change == 1 - inverse else inverse + change
+        walkers = _resampled(walkers, change * gain, random)
+        walkers, kernel = _adapted(target, walkers, kernel, whiten, inverse, MOVES, random)
+        done(inverse)
+    for _ in range(2):
+        walkers, kernel = _adapted(target, walkers, kernel, whiten, 1.0, SETTLING, random)
+    return walkers, kernel._replace(scale=whiten(walkers.x))
+
+
+def _next_change(gain: FloatArray, left: float) -> float:
+    """Return the largest change of the inverse temperature at which enough walkers stay effective."""
+
+    def effective(change: float) -> float:
+        log_weight = change * gain
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        return float((weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)).mean() / gain.shape[1])
+
+    if effective(left) >= EFFECTIVE:
+        return left
+    low, high = 0.0, left
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if effective(middle) >= EFFECTIVE else (low, middle)
+    return max(low, left / 1000)
+
+
+def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Generator) -> Walkers:
+    """Resample each population, by systematic resampling."""
+    populations, count = log_weight.shape
+    weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+    ends = np.cumsum(weight / weight.sum(axis=1, keepdims=True), axis=1)
+    points = (np.arange(count) + random.uniform(size=(populations, 1))) / count
+    chosen = (points[..., None] > ends[:, None]).sum(axis=-1).clip(max=count - 1)
+    return Walkers(*(values[np.arange(populations)[:, None], chosen] for values in walkers))
+
+
+def _adapted(
+    target: Target,
+    walkers: Walkers,
+    kernel: Kernel,
+    whiten: Whiten,
+    inverse: float,
+    moves: int,
+    random: np.random.Generator,
+) -> tuple[Walkers, Kernel]:
+    """Move walkers at an inverse temperature, in coordinates that they make white; adapt the step size."""
+    kernel = kernel._replace(scale=whiten(walkers.x))
+    for _ in range(moves):
+        walkers, accepted = trajectory(target, walkers, kernel, random, inverse)
+        kernel = kernel._replace(step=kernel.step * float(np.exp(GAIN * (accepted.mean() - TARGET))))
+    return walkers, kernel
+
+
+def common_whitening(x: FloatArray) -> FloatArray:
+    """Return the scale (1, size, size) in which walkers of all populations together are white."""
+    flat = x.reshape(-1, x.shape[-1])
+    unit = flat.std(axis=0) + 1e-12
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(flat, rowvar=False)))
+    return (unit[:, None] * vectors * np.sqrt(np.maximum(values, 1e-6)))[None]
+
+
+def trajectory(
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: float = 1.0
+) -> tuple[Walkers, FloatArray]:
+    """Simulate a trajectory of each walker, and accept its end or stay.
+
+    Parameters
+    ----------
+    target
+        The posterior and its approximation.
+    walkers, kernel
+        Where walkers are, and how they move.
+    random
+        Source of randomness.
+    inverse
+        Inverse temperature.
+
+    Returns
+    -------
+    Walkers
+        After the trajectory.
+    array (populations, walkers)
+        Acceptance probabilities.
+    """
+    shape = walkers.value.shape
+    step = kernel.step * random.uniform(*STEP_RANGE, size=(*shape, 1))
+    start = momentum = random.standard_normal(walkers.x.shape)
+    at, (before, slope) = walkers, walkers.at_temperature(inverse)
+    after = before
+    for _ in range(LEAPFROGS):
+        momentum = momentum + step / 2 * (slope @ kernel.scale)
+        at = target.at(at.x + (step * momentum) @ np.swapaxes(kernel.scale, -1, -2))
+        after, slope = at.at_temperature(inverse)
+        momentum = momentum + step / 2 * (slope @ kernel.scale)
+    with np.errstate(over="ignore", invalid="ignore"):  # energies overflow outside the support of the density
+        gain = after - before - 0.5 * ((momentum**2).sum(axis=-1) - (start**2).sum(axis=-1))
+    probability = np.exp(np.minimum(np.nan_to_num(gain, nan=-np.inf), 0))
+    accepted = random.uniform(size=shape) < probability
+    ended = (
+        np.where(accepted if new.ndim == accepted.ndim else accepted[..., None], new, old)
+        for new, old in zip(at, walkers, strict=True)
+    )
+    return Walkers(*ended), probability

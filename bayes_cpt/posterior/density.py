@@ -1,0 +1,241 @@
+"""Log densities of a model's parameters as JAX functions of one flat vector.
+
+Parameters of different domains are independent a posteriori, unless an open checkpoint joins them: no term of the
+density has parameters of both. So a model is cut into blocks, each with a density of its own, which are compiled and
+sampled apart. The law and the discrepancy are the same functions of arrays as in forecasts, traced by JAX
+(`bayes_cpt.posterior.traced_arrays`), so that no graph is built twice. `bayes_cpt.posterior.pymc_model` is the same
+model in PyMC, and a test compares the two for every shipped model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.posterior.priors import Entry, Group, entries, grouped, log_prior, prior_draws, values_of
+from bayes_cpt.posterior.traced_arrays import traced, unwrapped
+from bayes_cpt.statistical_model.bins import Bins
+from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, evaluate
+from bayes_cpt.statistical_model.low_rank_gaussian import value_and_gradient
+from bayes_cpt.statistical_model.model_files import ModelSpec
+from bayes_cpt.statistical_model.observations import Observations
+from bayes_cpt.statistical_model.out_of_domain import SCALE, Changes, combination, departure_columns, variance
+
+ROWS = 64
+"""Number of vectors evaluated in one call."""
+
+type Data = Mapping[str, Any]
+type LogDensity = Callable[[jax.Array, Data], jax.Array]
+"""From a vector (size,) and the data to the log density; JAX can trace it."""
+type Likelihood = Callable[[Mapping[str, jax.Array], Data], jax.Array]
+"""From a domain's parameters by name and its data to the log likelihood."""
+type Densities = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""From vectors (..., size) to log densities (...) and their gradients (..., size)."""
+
+
+class Density(NamedTuple):
+    """The log density of a block of parameters.
+
+    Parameters
+    ----------
+    function
+        The log density as a function of a vector and the data.
+    data
+        The data by name; their values may be replaced, and nothing is compiled again.
+    entries
+        The entries of the vector.
+    """
+
+    function: LogDensity
+    data: Data
+    entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return len(self.entries)
+
+    def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log densities (...) of vectors (..., size), and their gradients.
+
+        Where a density is not finite it is minus infinity, with gradient 0.
+        """
+        flat = x.reshape(-1, x.shape[-1])
+        rows = np.concatenate([flat, np.zeros((-len(flat) % ROWS, flat.shape[1]))]).reshape(-1, ROWS, flat.shape[1])
+        together = _together(self.function)
+        parts = [together(each, self.data) for each in rows]
+        value = np.concatenate([np.asarray(part[0]) for part in parts])[: len(flat)].reshape(x.shape[:-1])
+        gradient = np.concatenate([np.asarray(part[1]) for part in parts])[: len(flat)].reshape(x.shape)
+        return finite(value, gradient)
+
+    def alone(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Return the log density of one vector and its gradient."""
+        value, gradient = _single(self.function)(x, self.data)
+        return float(value), np.asarray(gradient, dtype=np.float64)
+
+    def prior_draws(self, count: int, random: np.random.Generator) -> FloatArray:
+        """Draw vectors (draws, size) from the prior."""
+        return prior_draws(self.entries, count, random)
+
+    def parameters(self, x: FloatArray) -> dict[str, FloatArray]:
+        """Return the parameters by label (...) of vectors (..., size)."""
+        values = np.asarray(values_of(jnp.asarray(x), grouped(self.entries)))
+        return {entry.label: values[..., place] for place, entry in enumerate(self.entries)}
+
+
+def finite(value: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return minus infinity, with gradient 0, where a density or its gradient is not finite."""
+    sound = np.isfinite(value) & np.isfinite(gradient).all(axis=-1)
+    return np.where(sound, value, -np.inf), np.where(sound[..., None], gradient, 0.0)
+
+
+def blocks(
+    spec: ModelSpec, models: Mapping[str, DomainModel], observations: Observations, bins: Mapping[str, Bins]
+) -> list[Density]:
+    """Return the densities of a model's independent blocks of parameters.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    models
+        By domain, the parts of its model that are not sampled.
+    observations
+        The measured losses, and the units of the priors.
+    bins
+        By domain, the losses in bins.
+    """
+    likelihoods = {
+        domain: _of_domain(model._replace(components=spec.fitted_components), bins[domain])
+        for domain, model in models.items()
+    }
+    rate = observations.design.features["relative_learning_rate"]
+    scaled = SCALE in spec.out_of_domain and spec.out_of_domain[SCALE].in_likelihood
+    likelihoods |= {
+        domain: _of_changes(found, rate[found.places], with_departures=scaled)
+        for domain, found in observations.out_of_domain.items()
+    }
+    every = entries(spec, observations)
+    joined = any(not entry.domain for entry in every)
+    of_law = tuple(models)
+    groups = [of_law] if joined else [(domain,) for domain in of_law]
+    groups += [(domain,) for domain in observations.out_of_domain]
+    return [
+        _block(tuple(entry for entry in every if entry.domain in {"", *group}), {name: likelihoods[name] for name in group})
+        for group in groups
+    ]
+
+
+def replaced(density: Density, losses: Mapping[str, Mapping[str, FloatArray]]) -> Density:
+    """Return a density of other losses: by domain, some of the data of its likelihood."""
+    own = {domain: {**data, **losses.get(domain, {})} for domain, data in density.data["losses"].items()}
+    return density._replace(data={**density.data, "losses": own})
+
+
+def _block(chosen: tuple[Entry, ...], likelihoods: Mapping[str, tuple[Likelihood, Data]]) -> Density:
+    groups = grouped(chosen)
+    places = {
+        domain: {entry.name: at for at, entry in enumerate(chosen) if entry.domain in {"", domain}}
+        for domain in likelihoods
+    }
+    losses = {domain: data for domain, (_, data) in likelihoods.items()}
+    data: dict[str, Any] = {"priors": {name: dict(group.arguments) for name, group in groups.items()}, "losses": losses}
+    shape = jax.ShapeDtypeStruct((), float)
+    traces = {
+        domain: jax.make_jaxpr(function)(dict.fromkeys(places[domain], shape), losses[domain])
+        for domain, (function, _) in likelihoods.items()
+    }
+    # constants of a trace, such as features, become data: compiled functions do not depend on them
+    data["constants"] = {domain: [np.asarray(value) for value in trace.consts] for domain, trace in traces.items()}
+
+    def log_density(x: jax.Array, data: Data) -> jax.Array:
+        given = {name: Group(group.places, data["priors"][name]) for name, group in groups.items()}
+        values = values_of(x, given)
+        total = log_prior(x, given)
+        for domain, trace in traces.items():
+            own = {name: values[at] for name, at in places[domain].items()}
+            inputs = jax.tree.leaves((own, data["losses"][domain]))
+            [found] = jax.core.eval_jaxpr(trace.jaxpr, data["constants"][domain], *inputs)
+            total = total + found
+        return total
+
+    return Density(log_density, data, chosen)
+
+
+def _of_domain(model: DomainModel, bins: Bins) -> tuple[Likelihood, Data]:
+    """Return the log likelihood of a domain's losses, with the effects of the discrepancy integrated out."""
+
+    def likelihood(parameters: Mapping[str, jax.Array], data: Data) -> jax.Array:
+        evaluation = evaluate(model, bins.design, traced(parameters))
+        columns = {name: unwrapped(values) for name, values in effect_columns(model, evaluation).items()}
+        parts = [parameters[f"{name}_scale"] * values for name, values in columns.items()]
+        scaled = jnp.concatenate(parts) if parts else jnp.zeros((0, len(bins.count)))
+        law, noise = (jnp.broadcast_to(unwrapped(part), bins.count.shape) for part in (evaluation.law, evaluation.noise_variance))
+        return log_likelihood(law, noise, scaled, data)
+
+    return likelihood, bins.data
+
+
+def _of_changes(found: Changes, rate: FloatArray, *, with_departures: bool) -> tuple[Likelihood, Data]:
+    """Return the log likelihood of an out-of-domain set's losses, given the measured ones of pt and cpt."""
+    columns = departure_columns(found)
+
+    def likelihood(parameters: Mapping[str, jax.Array], data: Data) -> jax.Array:
+        given = traced(parameters)
+        scaled = parameters[SCALE] * columns if with_departures else jnp.zeros((0, len(rate)))
+        return log_likelihood(
+            unwrapped(combination(given, found.basis)), unwrapped(variance(given, rate)), scaled, data
+        )
+
+    nothing = np.zeros(len(rate))
+    return likelihood, {
+        "count": np.ones(len(rate)), "loss": found.loss - found.level, "scatter": nothing, "freedom": nothing
+    }  # fmt: skip
+
+
+def log_likelihood(law: jax.Array, noise: jax.Array, columns: jax.Array, data: Data) -> jax.Array:
+    """Return the log density of mean losses that are Normal(law, diag(noise / count) + columns^T columns).
+
+    Parameters
+    ----------
+    law, noise
+        (n,) The law's prediction, and the variance of one loss.
+    columns
+        (k, n) One row per effect, scaled by its standard deviation.
+    data
+        count, loss, scatter, freedom, (n,) each: see `bayes_cpt.statistical_model.bins.Bins`.
+    """
+    count = data["count"]
+    value = _low_rank(data["loss"] - law, count / noise, columns)
+    measured = (count > 0) * jnp.log(2 * jnp.pi * noise / jnp.maximum(count, 1.0))
+    within = data["freedom"] * jnp.log(2 * jnp.pi * noise) + data["scatter"] / noise
+    return value - 0.5 * (measured + within).sum()
+
+
+@jax.custom_vjp
+def _low_rank(residual: jax.Array, weight: jax.Array, columns: jax.Array) -> jax.Array:
+    """Return the first output of `value_and_gradient`, whose gradient is the others."""
+    return value_and_gradient(residual, weight, columns, jnp)[0]
+
+
+def _forward(*inputs: jax.Array) -> tuple[jax.Array, Sequence[jax.Array]]:
+    value, *gradients = value_and_gradient(*inputs, jnp)
+    return value, gradients
+
+
+_low_rank.defvjp(_forward, lambda gradients, of_value: tuple(of_value * each for each in gradients))
+
+
+# cached by function, so that refits and further members do not compile again
+@cache
+def _together(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    return jax.jit(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)))
+
+
+@cache
+def _single(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    return jax.jit(jax.value_and_grad(function))
