@@ -7,6 +7,7 @@ PACKAGE = TESTS.parent / "bayes_cpt"
 
 COVERED_BY: dict[str, str] = {
     "_support.interpolation": "laws/test_memory_kernels.py",
+    "_support.progress": "test_progress.py",
     "_support.registry": "test_extend.py",
     "_support.files": "runs/test_curves.py",
     "_support.shipped": "statistical_model/test_model_files.py",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import bayes_cpt as bc
+from bayes_cpt._support.progress import Status, each_job, live_line
 from bayes_cpt.cli.options import (
     AnnealedTo,
     ComparedModels,
@@ -37,7 +38,6 @@ from bayes_cpt.cli.output import (
     exit_code,
     fit_in_words,
     overview,
-    show_progress,
     warn_of_extrapolation,
     write_table,
 )
@@ -224,17 +224,19 @@ def backtest(
 ) -> int:
     """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
     curves = selected_curves(data, where, None)
-    result = bc.backtest(
-        curves,
-        stated_model(curves, model, prior, annealed_to, pretrained),
-        leave=leave,
-        domains=split_names(domains),
-        cut=cut,
-        draws=draws,
-        tune=tune,
-        seed=seed,
-        done=show_progress,
-    )
+    with live_line() as report:
+        report(Status("backtest", 0.0))
+        result = bc.backtest(
+            curves,
+            stated_model(curves, model, prior, annealed_to, pretrained),
+            leave=leave,
+            domains=split_names(domains),
+            cut=cut,
+            draws=draws,
+            tune=tune,
+            seed=seed,
+            done=each_job(report, "backtest"),
+        )
     scores = result.table
     write_table(scores, output)
     if plot:
@@ -275,18 +277,20 @@ def compare(
             "a comparison needs two models or more, for example -m cpt-replay -m cpt-replay-exponential"
         )
     curves = selected_curves(data, where, None)
-    result = bc.compare(
-        curves,
-        [stated_model(curves, name, prior, annealed_to, pretrained) for name in model or []],
-        leave=leave,
-        domains=split_names(domains),
-        cut=cut,
-        draws=draws,
-        tune=tune,
-        seed=seed,
-        refits=refits,
-        done=show_progress,
-    )
+    with live_line() as report:
+        report(Status("compare", 0.0))
+        result = bc.compare(
+            curves,
+            [stated_model(curves, name, prior, annealed_to, pretrained) for name in model or []],
+            leave=leave,
+            domains=split_names(domains),
+            cut=cut,
+            draws=draws,
+            tune=tune,
+            seed=seed,
+            refits=refits,
+            done=each_job(report, "compare"),
+        )
     table = result.table
     write_table(table, output)
     if plot:
@@ -306,7 +310,8 @@ def compare(
 @app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
     """Fit, forecast, backtest and decide on the shipped curves, and write figures and a report to a folder."""
-    fitted = bc.demo(output, done=show_progress)
+    with live_line() as report:
+        fitted = bc.demo(output, done=each_job(report, "backtest"))
     print(f"open {output / 'report.html'}")
     return exit_code(fitted)
 

@@ -96,8 +96,3 @@ def exit_code(fitted: "bc.Fit | bc.Average") -> int:
         return 0
     print(f"\n*** {fitted.verdict} ***", file=sys.stderr)
     return NOT_CONVERGED
-
-
-def show_progress(name: str, count: int, jobs: int) -> None:
-    """Print how many of the jobs are done."""
-    print(f"{count} of {jobs}: {name}", file=sys.stderr)
