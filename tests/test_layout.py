@@ -20,6 +20,7 @@ COVERED_BY: dict[str, str] = {
     "cli.output": "test_cli.py",
     "demonstration": "test_cli.py",
     "errors": "test_imports.py",
+    "evaluation.meanings": "evaluation/test_in_words.py",
     "inference.mode": "inference/test_sampling.py",
     "inference.settings": "inference/test_sampling.py",
     "laws.final_losses": "laws/test_laws.py",

@@ -34,11 +34,12 @@ from bayes_cpt.cli.output import (
     INTERRUPTED,
     NOT_CONVERGED,
     NOT_TESTED,
+    all_parameters,
     draw,
     exit_code,
-    fit_in_words,
     overview,
     warn_of_extrapolation,
+    what_next,
     write_table,
 )
 from bayes_cpt.errors import BayesCptError
@@ -109,8 +110,9 @@ def fit(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
-    """Fit a model by MCMC, diagnose it, and check it on the fitted losses; with several models, average them."""
+    """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
     models, names = model or ["cpt-replay"], split_names(domains)
     shares = bc.read_weights(weights) if weights else None
     curves = selected_curves(data, where, None)
@@ -122,11 +124,10 @@ def fit(
     checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
     kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
-    for (each, check), weight in zip(checked, fitted.weights, strict=True):
-        if len(checked) > 1:
-            print(f"{each.spec.name}, weight {weight:.3f}")
-        print(fit_in_words(each, check))
-    print(f"{output}: {kept.verdict}")
+    if verbose:
+        for each, check in checked:
+            print(f"{each.spec.name}\n{all_parameters(each, check)}")
+    print(f"wrote {output}\n{bc.in_words(kept)}\n{what_next(data, output)}")
     return exit_code(kept)
 
 
