@@ -325,7 +325,7 @@ def test_a_fit_is_printed_in_words_and_its_table_if_asked(
         ("ess_bulk" in outcome.out) == ("annealing_drop[pt]" in outcome.out) == ("the check" in outcome.out) == verbose
     )
     assert bc.in_words(fit) in outcome.out
-    assert f"bayes-cpt forecast mine.nc PLAN; bayes-cpt backtest {tiny_folder} says" in outcome.out.splitlines()[-1]
+    assert f"bayes-cpt forecast mine.nc PLAN; bayes-cpt backtest {tiny_folder}, with" in outcome.out.splitlines()[-1]
     assert verbose or len(outcome.out.splitlines()) <= 12
 
 

@@ -127,7 +127,9 @@ def fit(
     if verbose:
         for each, check in checked:
             print(f"{each.spec.name}\n{all_parameters(each, check)}")
-    print(f"wrote {output}\n{bc.in_words(kept)}\n{what_next(data, output)}")
+    print(f"wrote {output}\n{bc.in_words(kept)}")
+    if kept.converged:
+        print(what_next(data, output))
     return exit_code(kept)
 
 

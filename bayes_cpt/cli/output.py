@@ -30,10 +30,10 @@ def all_parameters(fitted: "bc.Fit", check: str) -> str:
 
 
 def what_next(data: Path, fit_file: Path) -> str:
-    """Return the line that says where to look after a fit."""
+    """Return the line that says where to look after a fit that converged."""
     return (
-        f"Next: bayes-cpt forecast {fit_file} PLAN; bayes-cpt backtest {data} says whether intervals can be trusted; "
-        "fit --verbose, or bc.summary in Python, shows all parameters"
+        f"Next: bayes-cpt forecast {fit_file} PLAN; bayes-cpt backtest {data}, with the same options, says whether "
+        "intervals can be trusted; fit --verbose, or bc.summary in Python, shows all parameters"
     )
 
 

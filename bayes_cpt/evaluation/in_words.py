@@ -109,7 +109,7 @@ def _gaps(fit: Fit) -> list[Gap]:
     found = [gap for gap in found if gap.about not in unfit]
     if not law.knows_checkpoint:
         cure = "state what is known of it (--annealed-to, --pretrained)"
-        found.append(Gap("history", "The pre-training is not known", "its effect rests on priors", cure))
+        found.append(Gap("history", "The pre-training is not in the data", "its effect rests on priors", cure))
     if law.has_size and len(fit.curves.runs["model_size"].unique()) == 1:
         found.append(Gap("size", "All runs have one model size", "its effect is not identified", "add runs of another"))
     return found
