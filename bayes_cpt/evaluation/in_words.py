@@ -38,7 +38,7 @@ def in_words(fitted: Fit | Average) -> str:
     >>> import bayes_cpt as bc
     >>> print(bc.in_words(bc.load("fit.nc")))  # doctest: +SKIP
     cpt-replay: converged (largest R-hat 1.005, smallest bulk ESS 700, ...)
-    Informed by the data: base, annealing.
+    Informed by the data: base loss, annealing.
     Shift by the new data: the data inform its size and its speed; only priors inform its dependence on the peak LR. All
     CPT runs have one peak LR, 0.002: add a CPT run with another value.
     """
