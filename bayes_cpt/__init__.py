@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from bayes_cpt.errors import BayesCptError
     from bayes_cpt.evaluation.backtest import Backtest, backtest, means, read_scores, verdict
     from bayes_cpt.evaluation.compare import Comparison, compare
+    from bayes_cpt.evaluation.in_words import in_words
+    from bayes_cpt.evaluation.informed import informed
     from bayes_cpt.forecasting.forecast import forecast
     from bayes_cpt.forecasting.forecast_table import read_points, table
-    from bayes_cpt.forecasting.predictive_checks import informed, predictive_check, prior_predictive
+    from bayes_cpt.forecasting.predictive_checks import predictive_check, prior_predictive
     from bayes_cpt.inference.average import Average, average, fit_average, read_weights
     from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare, summary
     from bayes_cpt.inference.settings import SamplerSettings
@@ -53,8 +55,10 @@ _HOMES = {
     "errors": ("BayesCptError",),
     "evaluation.backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
     "evaluation.compare": ("Comparison", "compare"),
+    "evaluation.in_words": ("in_words",),
+    "evaluation.informed": ("informed",),
     "forecasting.forecast": ("forecast",),
-    "forecasting.predictive_checks": ("informed", "predictive_check", "prior_predictive"),
+    "forecasting.predictive_checks": ("predictive_check", "prior_predictive"),
     "forecasting.forecast_table": ("read_points", "table"),
     "inference.average": ("Average", "average", "fit_average", "read_weights"),
     "inference.settings": ("SamplerSettings",),
@@ -123,6 +127,7 @@ __all__ = [
     "fit_average",
     "forecast",
     "from_points",
+    "in_words",
     "informed",
     "learning_rates",
     "lineage_tree",

@@ -12,6 +12,7 @@ from bayes_cpt._support.shipped import shipped
 from bayes_cpt.decisions.choose import answer, decide
 from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.evaluation.backtest import backtest, verdict
+from bayes_cpt.evaluation.in_words import in_words
 from bayes_cpt.evaluation.scores import score
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.forecasting.forecast_table import table
@@ -97,7 +98,12 @@ def demo(
             f"{HELD_OUT} is held out of the fit, the backtest and the decision.",
             figure="curves.png",
         ),
-        Section("The fit", f"{fitted.verdict}. Coefficients of the law:", check, table=_coefficients(fitted)),
+        Section(
+            "The fit",
+            "What the data inform, and coefficients of the law.",
+            f"{in_words(fitted)}\n{check}",
+            table=_coefficients(fitted),
+        ),
         _forecast_section(fitted, unseen, target),
         tested,
         _decision_section(fitted, trust, target),

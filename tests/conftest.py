@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import settings
 
 import bayes_cpt as bc
@@ -18,8 +19,9 @@ from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
-from bayes_cpt.simulation.simulate import simulate
-from bayes_cpt.statistical_model.model_files import read_spec
+from bayes_cpt.simulation.simulate import pilot_runs, simulate
+from bayes_cpt.statistical_model.model_files import FAMILIES, ModelSpec, Prior, read_spec
+from bayes_cpt.statistical_model.observations import observe
 
 COMPILED = "prepared_cpt"
 """Fixture that compiles a model for many tests: those that use it share a worker, so that it is done once."""
@@ -231,3 +233,47 @@ def higher(fitted: bc.Fit) -> bc.Fit:
     tree["posterior"] = posterior.assign(loss_at_reference=posterior["loss_at_reference"] + 10)
     tree.attrs = {**fitted.tree.attrs, "model": "higher"}
     return replace(fitted, tree=tree, spec=replace(fitted.spec, name="higher"))
+
+
+def drawn_from_prior(
+    model: str | ModelSpec, narrow: Mapping[tuple[str, str], float] | None = None, curves: bc.Curves | None = None
+) -> bc.Fit:
+    """Return a fit whose draws are those of the prior, as if the data said nothing; nothing is sampled or compiled.
+
+    ``narrow`` makes the draws of a parameter on a domain narrower by a factor, as if the data informed it; the domain
+    is empty if all domains share the parameter.
+    """
+    from bayes_cpt.statistical_model.likelihood import DomainModel  # noqa: PLC0415 - PyTensor takes a second to import
+
+    spec, random = read_spec(model), np.random.default_rng(1)
+    pilots = pilot_runs(spec.law) if curves is None else curves
+    observations = observe(pilots, spec.law)
+    parameters: dict[str, xr.DataArray] = {}
+
+    def draw(name: str, prior: Prior, domain: str) -> np.ndarray:
+        place = domain or observations.domains[0]
+        arguments = [prior.argument(key, place) for key in FAMILIES[prior.family].arguments]
+        unit, factor = observations.scale(prior.unit, place), (narrow or {}).get((name, domain), 1.0)
+        if prior.family == "LogNormal":
+            return arguments[0] * unit * np.exp(factor * arguments[1] * random.standard_normal((2, 4000)))
+        families = {"Normal": random.normal, "Beta": random.beta, "Uniform": random.uniform}
+        draws = (unit if prior.family != "Beta" else 1.0) * families[prior.family](*arguments, (2, 4000))
+        return draws.mean() + factor * (draws - draws.mean())
+
+    for axis, domains, priors in (
+        ("domain", observations.domains, spec.priors),
+        ("out_of_domain", tuple(observations.out_of_domain), spec.out_of_domain),
+    ):
+        for name, prior in priors.items() if domains else ():
+            if name in spec.law.checkpoint_parameters:
+                parameters[name] = xr.DataArray(draw(name, prior, ""), dims=("chain", "draw"))
+                continue
+            values = np.stack([draw(name, prior, domain) for domain in domains], axis=-1)
+            parameters[name] = xr.DataArray(values, dims=("chain", "draw", axis), coords={axis: list(domains)})
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(parameters)})
+    tree.attrs = {"converged": 1, "verdict": "converged (by construction)"}
+    models = {
+        domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
+        for domain in observations.domains
+    }
+    return bc.Fit(tree, spec, pilots, models)

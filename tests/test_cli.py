@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from conftest import comparison_of
+from conftest import comparison_of, drawn_from_prior
 
 import bayes_cpt as bc
 from bayes_cpt.cli import commands, main, output
@@ -311,6 +311,24 @@ def test_a_comparison_is_written_drawn_and_printed(
     assert Path("compare.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_fit_is_printed_in_words_and_its_table_if_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, verbose: bool
+):
+    fit = drawn_from_prior("cpt-replay")
+    monkeypatch.setattr(commands.bc, "fit_average", lambda *_, **__: bc.Average((fit,), (1.0,)), raising=False)
+    monkeypatch.setattr(commands.bc, "predictive_check", lambda fit, **_: (fit, "the check"), raising=False)
+    monkeypatch.setattr(commands.bc, "save", lambda *_: None, raising=False)
+    outcome = run("fit", tiny_folder, "-o", "mine.nc", *(["--verbose"] if verbose else []))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (
+        ("ess_bulk" in outcome.out) == ("annealing_drop[pt]" in outcome.out) == ("the check" in outcome.out) == verbose
+    )
+    assert bc.in_words(fit) in outcome.out
+    assert f"bayes-cpt forecast mine.nc PLAN; bayes-cpt backtest {tiny_folder}, with" in outcome.out.splitlines()[-1]
+    assert verbose or len(outcome.out.splitlines()) <= 12
+
+
 @pytest.mark.slow
 def test_an_average_is_fitted_into_one_file_that_forecast_and_decide_read(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fitted: bc.Fit, higher: bc.Fit
@@ -330,8 +348,8 @@ def test_an_average_is_fitted_into_one_file_that_forecast_and_decide_read(
     made = run(
         "fit", tmp_path / "data", "-m", "cpt", "-m", tmp_path / "higher.toml", "--weights", tmp_path / "weights.csv"
     )
-    assert "cpt, weight 0.750" in made.out
-    assert "higher, weight 0.250" in made.out
+    assert "Weight 0.750. cpt: " in made.out
+    assert "Weight 0.250. higher: " in made.out
     for command in ("forecast", "decide"):
         options = ("--minimise", "pt") if command == "decide" else ("--plot", "forecast.png")
         assert run(command, "fit.nc", tmp_path / "plan.toml", *options).code == made.code

@@ -7,6 +7,7 @@ PACKAGE = TESTS.parent / "bayes_cpt"
 
 COVERED_BY: dict[str, str] = {
     "_support.interpolation": "laws/test_memory_kernels.py",
+    "_support.progress": "test_progress.py",
     "_support.registry": "test_extend.py",
     "_support.files": "runs/test_curves.py",
     "_support.shipped": "statistical_model/test_model_files.py",
@@ -19,6 +20,7 @@ COVERED_BY: dict[str, str] = {
     "cli.output": "test_cli.py",
     "demonstration": "test_cli.py",
     "errors": "test_imports.py",
+    "evaluation.meanings": "evaluation/test_in_words.py",
     "inference.mode": "inference/test_sampling.py",
     "inference.settings": "inference/test_sampling.py",
     "laws.final_losses": "laws/test_laws.py",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import bayes_cpt as bc
+from bayes_cpt._support.progress import Status, each_job, live_line
 from bayes_cpt.cli.options import (
     AnnealedTo,
     ComparedModels,
@@ -33,12 +34,12 @@ from bayes_cpt.cli.output import (
     INTERRUPTED,
     NOT_CONVERGED,
     NOT_TESTED,
+    all_parameters,
     draw,
     exit_code,
-    fit_in_words,
     overview,
-    show_progress,
     warn_of_extrapolation,
+    what_next,
     write_table,
 )
 from bayes_cpt.errors import BayesCptError
@@ -109,8 +110,9 @@ def fit(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
-    """Fit a model by MCMC, diagnose it, and check it on the fitted losses; with several models, average them."""
+    """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
     models, names = model or ["cpt-replay"], split_names(domains)
     shares = bc.read_weights(weights) if weights else None
     curves = selected_curves(data, where, None)
@@ -122,11 +124,12 @@ def fit(
     checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
     kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
-    for (each, check), weight in zip(checked, fitted.weights, strict=True):
-        if len(checked) > 1:
-            print(f"{each.spec.name}, weight {weight:.3f}")
-        print(fit_in_words(each, check))
-    print(f"{output}: {kept.verdict}")
+    if verbose:
+        for each, check in checked:
+            print(f"{each.spec.name}\n{all_parameters(each, check)}")
+    print(f"wrote {output}\n{bc.in_words(kept)}")
+    if kept.converged:
+        print(what_next(data, output))
     return exit_code(kept)
 
 
@@ -224,17 +227,19 @@ def backtest(
 ) -> int:
     """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
     curves = selected_curves(data, where, None)
-    result = bc.backtest(
-        curves,
-        stated_model(curves, model, prior, annealed_to, pretrained),
-        leave=leave,
-        domains=split_names(domains),
-        cut=cut,
-        draws=draws,
-        tune=tune,
-        seed=seed,
-        done=show_progress,
-    )
+    with live_line() as report:
+        report(Status("backtest", 0.0))
+        result = bc.backtest(
+            curves,
+            stated_model(curves, model, prior, annealed_to, pretrained),
+            leave=leave,
+            domains=split_names(domains),
+            cut=cut,
+            draws=draws,
+            tune=tune,
+            seed=seed,
+            done=each_job(report, "backtest"),
+        )
     scores = result.table
     write_table(scores, output)
     if plot:
@@ -275,18 +280,20 @@ def compare(
             "a comparison needs two models or more, for example -m cpt-replay -m cpt-replay-exponential"
         )
     curves = selected_curves(data, where, None)
-    result = bc.compare(
-        curves,
-        [stated_model(curves, name, prior, annealed_to, pretrained) for name in model or []],
-        leave=leave,
-        domains=split_names(domains),
-        cut=cut,
-        draws=draws,
-        tune=tune,
-        seed=seed,
-        refits=refits,
-        done=show_progress,
-    )
+    with live_line() as report:
+        report(Status("compare", 0.0))
+        result = bc.compare(
+            curves,
+            [stated_model(curves, name, prior, annealed_to, pretrained) for name in model or []],
+            leave=leave,
+            domains=split_names(domains),
+            cut=cut,
+            draws=draws,
+            tune=tune,
+            seed=seed,
+            refits=refits,
+            done=each_job(report, "compare"),
+        )
     table = result.table
     write_table(table, output)
     if plot:
@@ -306,7 +313,8 @@ def compare(
 @app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
     """Fit, forecast, backtest and decide on the shipped curves, and write figures and a report to a folder."""
-    fitted = bc.demo(output, done=show_progress)
+    with live_line() as report:
+        fitted = bc.demo(output, done=each_job(report, "backtest"))
     print(f"open {output / 'report.html'}")
     return exit_code(fitted)
 

@@ -23,26 +23,18 @@ NOT_TESTED = (
 )
 
 
-def fit_in_words(fitted: "bc.Fit", check: str) -> str:
-    """Return a fit in words, for a terminal; ``check`` is the sentence of its predictive check."""
-    parts = [bc.summary(fitted)[["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]].round(4).to_string()]
-    if count := int(fitted.tree.attrs["set_aside"]):
-        parts.append(f"{count} points in the PT warm-up were not fitted: the law does not describe the warm-up")
-    if count := int(fitted.tree.attrs["out_of_domain_set_aside"]):
-        parts.append(
-            f"{count} points of {', '.join(fitted.out_of_domain)} were not fitted: pt or cpt was not measured at their "
-            "steps, or the checkpoint was not measured"
-        )
-    return "\n".join([*parts, _informed_in_words(fitted), check])
+def all_parameters(fitted: "bc.Fit", check: str) -> str:
+    """Return the table of parameters, and the sentence of the predictive check."""
+    columns = ["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "r_hat"]
+    return f"{bc.summary(fitted)[columns].round(4).to_string()}\n{check}"
 
 
-def _informed_in_words(fitted: "bc.Fit") -> str:
-    table = bc.informed(fitted)
-    resting = [f"{name} ({width:.0%})" for name, width in table.loc[~table["learnt"], "width"].items()]
-    count = f"the data inform {int(table['learnt'].sum())} of {len(table)} parameters"
-    if not resting:
-        return count
-    return f"{count}; the others rest on their priors (posterior sd / prior sd): {', '.join(resting)}"
+def what_next(data: Path, fit_file: Path) -> str:
+    """Return the line that says where to look after a fit that converged."""
+    return (
+        f"Next: bayes-cpt forecast {fit_file} PLAN; bayes-cpt backtest {data}, with the same options, says whether "
+        "intervals can be trusted; fit --verbose, or bc.summary in Python, shows all parameters"
+    )
 
 
 def overview(curves: "bc.Curves") -> str:
@@ -96,8 +88,3 @@ def exit_code(fitted: "bc.Fit | bc.Average") -> int:
         return 0
     print(f"\n*** {fitted.verdict} ***", file=sys.stderr)
     return NOT_CONVERGED
-
-
-def show_progress(name: str, count: int, jobs: int) -> None:
-    """Print how many of the jobs are done."""
-    print(f"{count} of {jobs}: {name}", file=sys.stderr)

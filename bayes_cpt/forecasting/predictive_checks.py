@@ -1,11 +1,9 @@
-"""Prior and posterior predictive checks, and a comparison of posterior and prior widths."""
+"""Prior and posterior predictive checks."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import arviz as az
-import numpy as np
-import pandas as pd
 import pymc as pm
 import xarray as xr
 
@@ -69,54 +67,6 @@ def prior_predictive(
     return forecast(prior, chosen, steps=measured_steps(chosen), seed=seed)
 
 
-PRIOR_DRAWS = 500
-"""Number of prior draws that give the standard deviation of a prior."""
-LEARNT = 0.5
-"""Posterior sd / prior sd below which a parameter counts as informed by the data."""
-
-
-def informed(fit: Fit, seed: int = 1) -> pd.DataFrame:
-    """Compare the posterior of each sampled parameter with its prior, to see which parameters the data inform.
-
-    Parameters
-    ----------
-    fit
-        The fit.
-    seed
-        Seed of the draws from the prior.
-
-    Returns
-    -------
-    DataFrame
-        One row per parameter (``name[domain]``): ``prior_sd`` and ``posterior_sd``, of the logarithm if the prior is
-        log-normal; ``width``, their ratio; ``learnt``, whether the ratio is below ``LEARNT``.
-
-    Examples
-    --------
-    >>> table = bc.informed(fit)  # doctest: +SKIP
-    >>> table[~table["learnt"]].index.tolist()  # doctest: +SKIP
-    ['offset_scale[pt]', 'offset_scale[cpt]']
-    """
-    spec = fit.spec
-    pymc_model = build(spec, observe(fit.curves, spec.law, fit.every_domain))
-    priors = {**spec.priors, **spec.out_of_domain}
-    variables = [variable for variable in pymc_model.free_RVs if priors[str(variable.name)].in_likelihood]
-    values = pm.draw(variables, draws=PRIOR_DRAWS, random_seed=seed, mode="FAST_COMPILE")
-    rows = {}
-    for variable, prior in zip(variables, values, strict=True):
-        name = str(variable.name)
-        drawn = fit.posterior[name].transpose("chain", "draw", ...).to_numpy()
-        posterior = drawn.reshape(-1, *drawn.shape[2:])
-        logs = priors[name].family == "LogNormal"
-        before, after = (np.std(np.log(values) if logs else values, axis=0) for values in (prior, posterior))
-        dimensions = pymc_model.named_vars_to_dims.get(name, ())
-        labels = [f"{name}[{domain}]" for key in dimensions for domain in pymc_model.coords[str(key)] or ()] or [name]
-        rows |= dict(zip(labels, zip(np.atleast_1d(before), np.atleast_1d(after), strict=True), strict=True))
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["prior_sd", "posterior_sd"])
-    width = table["posterior_sd"] / table["prior_sd"]
-    return table.assign(width=width, learnt=width < LEARNT)
-
-
 def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
     """Check a fit on the fitted losses: replicate them, and compare with the data.
 
@@ -142,7 +92,7 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
     """
     everything = fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"]
     replicated = forecast(fit, fit.curves, steps=measured_steps(fit.curves), draws=everything, seed=seed)["loss"]
-    constant, observed = (fit.tree[name].to_dataset() for name in ("constant_data", "observed_data"))
+    constant = fit.tree["constant_data"].to_dataset()
     drawn = {
         f"loss_{domain}": replicated.sel(domain=domain)
         .sel(run=constant[f"run_{domain}"], step=constant[f"step_{domain}"])
@@ -151,12 +101,27 @@ def predictive_check(fit: Fit, seed: int = 1) -> tuple[Fit, str]:
     }
     tree = fit.tree.copy()
     tree["posterior_predictive"] = xr.Dataset(drawn)
-    covered = {domain: _coverage(drawn[f"loss_{domain}"], observed[f"loss_{domain}"]) for domain in fit.every_domain}
+    checked = Fit(tree, fit.spec, fit.curves, fit.models)
     sentence = "; ".join(
         f"{domain}: 50 % intervals cover {100 * half:.0f} % of the points, 90 % intervals {100 * most:.0f} %"
-        for domain, (half, most) in covered.items()
+        for domain, (half, most) in coverage_of_fitted(checked).items()
     )
-    return Fit(tree, fit.spec, fit.curves, fit.models), f"posterior predictive check on the fitted losses: {sentence}"
+    return checked, f"posterior predictive check on the fitted losses: {sentence}"
+
+
+def coverage_of_fitted(checked: Fit) -> dict[str, tuple[float, float]]:
+    """Return, by domain, the shares of the fitted losses that 50 % and 90 % intervals of their replicates cover.
+
+    Parameters
+    ----------
+    checked
+        A fit from `predictive_check`; of another one nothing is known, and the result is empty.
+    """
+    if "posterior_predictive" not in checked.tree:
+        return {}
+    replicated, observed = (checked.tree[name].to_dataset() for name in ("posterior_predictive", "observed_data"))
+    names = {domain: f"loss_{domain}" for domain in checked.every_domain}
+    return {domain: _coverage(replicated[name], observed[name]) for domain, name in names.items()}
 
 
 def _coverage(draws: xr.DataArray, observed: xr.DataArray) -> tuple[float, float]:

@@ -80,6 +80,36 @@ def lineage_tree(curves: Curves) -> str:
     return "\n".join(line for root in roots for line in branch(str(root), 0))
 
 
+class Gap(NamedTuple):
+    """Something that runs do not identify.
+
+    Parameters
+    ----------
+    about
+        What is concerned: ``pt``, ``cpt``, ``annealing_pt``, ``annealing_cpt``, ``replay``, ``history``, ``start``,
+        ``loss_potential``, ``length``, ``peak``, ``joint``, ``size`` or ``domain``.
+    fact
+        What the runs have, or lack.
+    consequence
+        What is not identified therefore.
+    cure
+        What to do.
+    otherwise
+        What else can be done.
+    """
+
+    about: str
+    fact: str
+    consequence: str
+    cure: str
+    otherwise: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """All of it, in a sentence."""
+        return f"{self.fact}: {self.consequence}; {self.cure}{self.otherwise and f', or {self.otherwise}'}."
+
+
 def not_identified(curves: Curves) -> list[str]:
     """Return sentences on what these curves do not identify, each with what to do about it.
 
@@ -100,15 +130,17 @@ def not_identified(curves: Curves) -> list[str]:
     >>> bc.not_identified(bc.select(curves, "model_size == 332448 and replay != 0.5"))[0][:58]
     'Replay ratio never varies together with length, peak LR, l'
     """
+    return [gap.sentence for gap in gaps(curves)]
+
+
+def gaps(curves: Curves) -> list[Gap]:
+    """Return what these curves do not identify."""
     table = curves_summary(curves)
     cpt = table[(table["phase"] == "cpt") & (table["points"] > 0)]
+    without_cpt = Gap("cpt", "No CPT run has losses", "the data identify only the terms of PT", "add CPT runs")
     return [
         *_of_pre_training(curves, table),
-        *(
-            _of_replay(cpt)
-            if len(cpt)
-            else ["No CPT run has losses: the data identify only the terms of PT; add CPT runs."]
-        ),
+        *(_of_replay(cpt) if len(cpt) else [without_cpt]),
         *_of_checkpoints(curves, cpt),
         *_of_range(cpt),
         *_of_joint_range(cpt),
@@ -121,71 +153,92 @@ def _falls(curves: Curves, runs: pd.Index) -> bool:
     return any((np.diff(curves.learning_rate(run)) < 0).any() for run in runs)
 
 
-def _of_pre_training(curves: Curves, table: pd.DataFrame) -> Iterator[str]:
+def _of_pre_training(curves: Curves, table: pd.DataFrame) -> Iterator[Gap]:
     pt = table[table["phase"] == "pt"]
     if not pt["points"].any():
-        yield (
-            "No PT run has losses: only priors and CPT runs inform the terms of PT; add the PT curve, or fit the model "
-            "open-checkpoint."
+        yield Gap(
+            "pt",
+            "No PT run has losses",
+            "only priors and CPT runs inform the terms of PT",
+            "add the PT curve",
+            "fit the model open-checkpoint",
         )
     for phase in ("pt", "cpt"):
         runs = table.index[table["phase"] == phase]
         if len(runs) and not _falls(curves, runs):
-            yield (
-                f"The LR never falls in a {phase.upper()} run: the annealing coefficient of {phase.upper()} is not "
-                "identified; add a run that decays."
+            yield Gap(
+                f"annealing_{phase}",
+                f"The LR never falls in a {phase.upper()} run",
+                f"the annealing coefficient of {phase.upper()} is not identified",
+                "add a run that decays",
             )
 
 
-def _of_replay(cpt: pd.DataFrame) -> Iterator[str]:
+def _of_replay(cpt: pd.DataFrame) -> Iterator[Gap]:
     ratios = [f"{ratio:g}" for ratio in sorted(cpt["replay"].unique())]
     if len(ratios) == 1:
-        yield (
-            f"All CPT runs have replay ratio {ratios[0]}: the effect of replay is not identified; add runs at two or "
-            "more other ratios, or forecast only at this one."
+        yield Gap(
+            "replay",
+            f"All CPT runs have replay ratio {ratios[0]}",
+            "the effect of replay is not identified",
+            "add runs at two or more other ratios",
+            "forecast only at this one",
         )
     if len(ratios) == 2:
-        yield (
-            f"The CPT runs have two replay ratios, {' and '.join(ratios)}: the form of the effect is not identified, "
-            "and intervals at other ratios rest on priors; add runs at a third ratio."
+        yield Gap(
+            "replay",
+            f"The CPT runs have two replay ratios, {' and '.join(ratios)}",
+            "the form of the effect is not identified, and intervals at other ratios rest on priors",
+            "add runs at a third ratio",
         )
 
 
-def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[str]:
+def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[Gap]:
     orphans = [run for run in cpt.index if not curves.lineage(run).pretraining_is_known]
     if orphans:
-        yield (
-            f"{listed(orphans)}: no parent, so the loss potential and the forward area of PT are unknown; give the PT "
-            "run they go on from, or fit the model open-checkpoint."
+        yield Gap(
+            "history",
+            f"No parent of {listed(orphans)}",
+            "the loss potential and the forward area of PT are unknown",
+            "give the PT run they go on from",
+            "fit the model open-checkpoint",
         )
     started = cpt.drop(index=orphans)
     checkpoints = started[["parent", "parent_step"]].drop_duplicates()
     unstarted = [run for run in cpt.index if run not in set(curves.losses.loc[curves.losses["step"] == 0, "run"])]
     if unstarted:
-        yield (
-            f"{listed(unstarted)}: no loss at step 0, so the loss of the checkpoint rests on the law; measure the "
-            "checkpoint on each domain."
+        yield Gap(
+            "start",
+            f"No loss at step 0 in {listed(unstarted)}",
+            "the loss of the checkpoint rests on the law",
+            "measure the checkpoint on each domain",
         )
     potentials = started["loss_potential"].dropna().round(6).unique()
     if len(potentials) == 1:
         what = "one checkpoint" if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
-        yield (
-            f"The CPT runs go on from {what} of loss potential {potentials[0]:g}: its effect is not identified; add "
-            "CPT runs from a checkpoint of another loss potential, or forecast only at this one."
+        yield Gap(
+            "loss_potential",
+            f"The CPT runs go on from {what} of loss potential {potentials[0]:g}",
+            "its effect is not identified",
+            "add CPT runs from a checkpoint of another loss potential",
+            "forecast only at this one",
         )
 
 
-def _of_range(cpt: pd.DataFrame) -> Iterator[str]:
-    for column, label in (("steps", "length in steps"), ("peak_lr", "peak LR")):
+def _of_range(cpt: pd.DataFrame) -> Iterator[Gap]:
+    for about, column, label in (("length", "steps", "length in steps"), ("peak", "peak_lr", "peak LR")):
         values = cpt[column].unique()
         if len(values) == 1:
-            yield (
-                f"All CPT runs have one {label}, {values[0]:,g}: forecasts at other values extrapolate; add a CPT run "
-                "with another value, or forecast near this one."
+            yield Gap(
+                about,
+                f"All CPT runs have one {label}, {values[0]:,g}",
+                "forecasts at other values extrapolate",
+                "add a CPT run with another value",
+                "forecast near this one",
             )
 
 
-def _of_joint_range(cpt: pd.DataFrame) -> Iterator[str]:
+def _of_joint_range(cpt: pd.DataFrame) -> Iterator[Gap]:
     def differs(column: str) -> pd.Series:
         """Return whether a run differs from the most common value; a missing value does not."""
         return cpt[column].notna() & ~cpt[column].isin(cpt[column].mode()[:1])
@@ -199,10 +252,38 @@ def _of_joint_range(cpt: pd.DataFrame) -> Iterator[str]:
         if differs(column).any() and not (differs("replay") & differs(column)).any()
     ]
     if separate:
-        yield (
-            f"Replay ratio never varies together with {listed(separate)}: the data do not identify their joint effect, "
-            "which rests on the form of the law; add a CPT run that differs in both."
+        yield Gap(
+            "joint",
+            f"Replay ratio never varies together with {listed(separate)}",
+            "the data do not identify their joint effect, which rests on the form of the law",
+            "add a CPT run that differs in both",
         )
+
+
+def _of_sizes(table: pd.DataFrame) -> Iterator[Gap]:
+    sizes = table["model_size"].dropna().value_counts()
+    if len(sizes) > 1:
+        yield Gap(
+            "size",
+            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))})",
+            "most laws describe one",
+            "fit them with -m cpt-size",
+            f'choose one, for example --where "model_size == {sizes.index[0]}"',
+        )
+
+
+def _of_domains(losses: pd.DataFrame) -> Iterator[Gap]:
+    measured = {str(domain): set(runs) for domain, runs in losses.groupby("domain")["run"]}
+    for domain, runs in measured.items():
+        lacking = sorted(set(losses["run"]) - runs)
+        if lacking:
+            yield Gap(
+                "domain",
+                f"Domain {domain!r} is measured in {len(runs)} runs and not in {listed(lacking)}",
+                "fewer runs inform it than the other domains",
+                "measure it there too",
+                "leave it out with --domains",
+            )
 
 
 class Range(NamedTuple):
@@ -263,23 +344,3 @@ def _outside(settings: Range, lower: NDArray[np.float64], upper: NDArray[np.floa
     # the first part of a longer run is a shorter run, so only a longer one is new
     below[: Range._fields.index("length") + 1] = False
     return tuple(name.replace("_", " ") for name, out in zip(Range._fields, below | above, strict=True) if out)
-
-
-def _of_sizes(table: pd.DataFrame) -> Iterator[str]:
-    sizes = table["model_size"].dropna().value_counts()
-    if len(sizes) > 1:
-        yield (
-            f"The runs have {len(sizes)} model sizes ({listed(sorted(sizes.index))}): fit them with -m cpt-size, or "
-            f'choose one, for example --where "model_size == {sizes.index[0]}".'
-        )
-
-
-def _of_domains(losses: pd.DataFrame) -> Iterator[str]:
-    measured = {str(domain): set(runs) for domain, runs in losses.groupby("domain")["run"]}
-    for domain, runs in measured.items():
-        lacking = sorted(set(losses["run"]) - runs)
-        if lacking:
-            yield (
-                f"Domain {domain!r} is measured in {len(runs)} runs and not in {listed(lacking)}: fewer runs inform it "
-                "than the other domains; measure it there too, or leave it out with --domains."
-            )

@@ -1,4 +1,4 @@
-"""Checks before and after a fit: draws of the prior, replicates from the posterior, and informed parameters."""
+"""Checks before and after a fit: draws of the prior, and replicates from the posterior."""
 
 import numpy as np
 import pytest
@@ -26,13 +26,3 @@ def test_the_posterior_replicates_the_fitted_losses(fitted: bc.Fit):
     assert float(np.sqrt((error**2).mean())) < 0.006  # twice the noise
     assert sentence.startswith("posterior predictive check")
     assert "posterior_predictive" not in fitted.tree
-
-
-@pytest.mark.slow
-def test_the_data_inform_some_parameters_and_not_others(fitted: bc.Fit):
-    """One curve informs the drop by annealing; runs from one pre-training do not inform its scatter between runs."""
-    table = bc.informed(fitted)
-    assert table.loc["annealing_drop[pt]", "learnt"]
-    assert not table.loc["offset_scale[pt]", "learnt"]
-    assert "shift_scale[pt]" not in table.index  # added to forecasts: the data do not inform it
-    assert (table["width"] > 0).all()

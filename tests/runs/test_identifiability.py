@@ -70,11 +70,11 @@ def without(curves: Curves, condition: str) -> Curves:
         (lambda c: Curves(c.runs, c.lr.assign(lr=1.0), c.losses), "LR never falls in a CPT run"),
         (lambda c: without(c, "run.str.startswith('pt')"), "No PT run has losses"),
         (lambda c: without(c, "run.str.startswith('cpt')"), "No CPT run has losses"),
-        (open_checkpoints, "cpt_r00, cpt_r50: no parent"),
+        (open_checkpoints, "No parent of cpt_r00, cpt_r50"),
         (lambda c: c, "from one checkpoint of loss potential 0"),
         (lambda c: c, "All CPT runs have one length in steps, 50"),
         (lambda c: c, "All CPT runs have one peak LR, 0.001"),
-        (lambda c: without(c, "run == 'cpt_r00' and step == 0"), "cpt_r00: no loss at step 0"),
+        (lambda c: without(c, "run == 'cpt_r00' and step == 0"), "No loss at step 0 in cpt_r00"),
         (lambda c: without(c, "run == 'cpt_r00' and domain == 'pt'"), "'pt' is measured in 3 runs and not in cpt_r00"),
     ],
 )
@@ -85,7 +85,7 @@ def test_sentences_name_what_the_data_do_not_identify(tiny: Curves, change: Call
 
 def test_there_is_no_sentence_on_what_the_data_identify(tiny: Curves):
     sentences = " ".join(not_identified(tiny))
-    for word in ("never falls", "No PT run", "No CPT run", "no parent", "no loss at step 0", "is measured in", "sizes"):
+    for word in ("never falls", "No PT run", "No CPT run", "No parent", "No loss at step 0", "is measured in", "sizes"):
         assert word not in sentences
 
 
