@@ -17,7 +17,6 @@ from bayes_cpt.statistical_model.effect_draws import in_chunks, parameters_of
 from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, evaluate
 from bayes_cpt.statistical_model.low_rank_gaussian import log_density
 from bayes_cpt.statistical_model.observations import Observations
-from bayes_cpt.statistical_model.pymc_model import domain_models
 
 GOOD_K = 0.7
 """Largest Pareto k at which importance sampling can be trusted."""
@@ -57,7 +56,7 @@ def _log_likelihood(prepared: Prepared, fit: Fit, observations: Observations) ->
     """Return the log density (draws,) of all measured losses, with the effects integrated out."""
     total = np.zeros(fit.posterior.sizes["chain"] * fit.posterior.sizes["draw"])
     # the smooth process keeps the range of all data
-    for domain, model in domain_models(prepared.spec, prepared.observations).items():
+    for domain, model in prepared.models.items():
         fitted = model._replace(components=prepared.spec.fitted_components)
         pieces = in_chunks(parameters_of(fit.posterior, domain))
         total += np.concatenate([_of_domain(fitted, observations, piece) for piece in pieces])

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import arviz as az
-import pymc as pm
+import numpy as np
 import xarray as xr
 
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.inference.fit import Fit
+from bayes_cpt.posterior.parameters import parameter_tree
+from bayes_cpt.posterior.priors import entries, parameter_values, prior_draws
 from bayes_cpt.runs.curves import Curves, measured_steps, select
+from bayes_cpt.statistical_model.likelihood import domain_models
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import observe
-from bayes_cpt.statistical_model.pymc_model import build, domain_models
 
 
 def prior_predictive(
@@ -51,19 +52,12 @@ def prior_predictive(
     """
     spec = read_spec(model)
     observations = observe(curves, spec.law, domains)
-    pymc_model = build(spec, observations)
-    variables = [*pymc_model.free_RVs, *pymc_model.deterministics]
-    values = pm.draw(variables, draws=draws, random_seed=seed, mode="FAST_COMPILE")
-    tree = az.from_dict(
-        {"posterior": {str(variable.name): value[None] for variable, value in zip(variables, values, strict=True)}},
-        coords={name: list(labels or ()) for name, labels in pymc_model.coords.items()},
-        dims={
-            name: list(dims) for name, dims in pymc_model.named_vars_to_dims.items() if name in pymc_model.named_vars
-        },
-    )
+    models, every = domain_models(spec, observations), entries(spec, observations)
+    values = parameter_values(every, prior_draws(every, draws, np.random.default_rng(seed))[None])
+    tree = parameter_tree(spec, models, observations, values)
     tree.attrs = {"converged": 1, "verdict": "prior"}
     chosen = select(curves, domains=observations.every_domain)
-    prior = Fit(tree, spec, chosen, domain_models(spec, observations))
+    prior = Fit(tree, spec, chosen, models)
     return forecast(prior, chosen, steps=measured_steps(chosen), seed=seed)
 
 

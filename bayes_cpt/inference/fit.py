@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -22,13 +21,14 @@ from bayes_cpt.inference.mode import Approximation, around
 from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
 from bayes_cpt.posterior.density import Density, blocks, replaced
-from bayes_cpt.posterior.priors import bins_of
+from bayes_cpt.posterior.parameters import parameter_tree
+from bayes_cpt.posterior.priors import bins_of, of_domain
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import NOTHING, Holdout
 from bayes_cpt.statistical_model.bins import Bins
 from bayes_cpt.statistical_model.effect_draws import with_departures, with_effects
-from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients, domain_models, evaluate
+from bayes_cpt.statistical_model.likelihood import DomainModel, domain_models, evaluate
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
 from bayes_cpt.statistical_model.out_of_domain import SCALE
@@ -253,13 +253,7 @@ def fit_prepared(
     starts
         Approximations from which the sampler starts, as of `full_posterior`; by default modes are sought.
     """
-    kept = kept_points(prepared.observations, left_out)
-    bins = {domain: found.only(kept[prepared.observations.places[domain]]) for domain, found in prepared.bins.items()}
-    changed = {domain: found.data for domain, found in bins.items()}
-    changed |= {
-        domain: {"count": kept[found.places].astype(float)} for domain, found in prepared.observations.out_of_domain.items()
-    }
-    densities = [replaced(density, changed) for density in prepared.densities]
+    densities = [replaced(density, _kept_losses(prepared, left_out)) for density in prepared.densities]
     watched = [partial(watched_quantities, prepared, density) for density in densities]
     to_sample = [
         Block(density, watch, start)
@@ -267,7 +261,7 @@ def fit_prepared(
     ]
     with live_line() if settings.progress else nullcontext(quiet) as report:
         drawn = sample_blocks(to_sample, settings, report)
-    tree = posterior_tree(prepared, densities, drawn)
+    tree = _posterior(prepared, densities, drawn)
     finals = [convergence(watch(found.x)) for watch, found in zip(watched, drawn, strict=True)]
     converged, verdict = diagnose(tree, finals, settings)
     tree.attrs = {
@@ -276,7 +270,21 @@ def fit_prepared(
         "converged": int(converged),
         "verdict": verdict,
     }
-    return with_data(prepared, left_out, bins, tree)
+    return with_data(prepared, left_out, tree)
+
+
+def _kept_losses(prepared: Prepared, left_out: Holdout) -> dict[str, dict[str, FloatArray]]:
+    """Return what changes in the data of the likelihoods, by domain, if runs are left out."""
+    kept = _kept_points(prepared.observations, left_out)
+    of_law = {domain: found.data for domain, found in kept_bins(prepared, left_out).items()}
+    combined = prepared.observations.out_of_domain
+    return of_law | {domain: {"count": kept[found.places].astype(float)} for domain, found in combined.items()}
+
+
+def kept_bins(prepared: Prepared, left_out: Holdout) -> dict[str, Bins]:
+    """Return the losses in bins, by domain, without the runs left out."""
+    kept, places = _kept_points(prepared.observations, left_out), prepared.observations.places
+    return {domain: found.only(kept[places[domain]]) for domain, found in prepared.bins.items()}
 
 
 def full_posterior(prepared: Prepared, settings: SamplerSettings) -> list[Approximation]:
@@ -289,53 +297,36 @@ def watched_quantities(prepared: Prepared, density: Density, x: FloatArray) -> F
     """Return what must converge: the parameters, and the law's losses at the ends of the runs, (chain, draw, n)."""
     parameters, finals = density.parameters(x.reshape(-1, x.shape[-1])), []
     for domain in (domain for domain in prepared.models if domain in {entry.domain for entry in density.entries}):
-        own = {entry.name: parameters[entry.label] for entry in density.entries if entry.domain in {"", domain}}
-        bins = prepared.bins[domain]
+        own, bins = of_domain(parameters, domain), prepared.bins[domain]
         last = bins.design.features_at(np.flatnonzero(np.diff(bins.design.run, append=-1)))
         law = evaluate(prepared.models[domain], replace(bins.design, features=last), own).law
         finals.append(law.reshape(*x.shape[:2], -1))
     return np.concatenate([x, *finals], axis=-1)
 
 
-def posterior_tree(prepared: Prepared, densities: Sequence[Density], drawn: Sequence[Drawn]) -> xr.DataTree:
+def _posterior(prepared: Prepared, densities: Sequence[Density], drawn: Sequence[Drawn]) -> xr.DataTree:
     """Join the draws of blocks: groups posterior (parameters and the law's own coefficients) and sample_stats."""
-    found: dict[str, dict[str, FloatArray]] = {}
-    for density, each in zip(densities, drawn, strict=True):
-        for entry, values in zip(density.entries, density.parameters(each.x).values(), strict=True):
-            found.setdefault(entry.name, {})[entry.domain] = values
-    for domain, model in prepared.models.items():
-        own = {name: by[domain] if domain in by else by[""] for name, by in found.items() if {"", domain} & set(by)}
-        for name, values in coefficients(model, own).items():
-            if name not in prepared.spec.priors:
-                found.setdefault(name, {})[domain] = np.broadcast_to(values, drawn[0].x.shape[:2])
-    observations = prepared.observations
-    names = {"domain": list(observations.domains), "out_of_domain": list(observations.out_of_domain)}
-    dims = {name: [key for key, of in names.items() if set(by) <= set(of)] for name, by in found.items()}
-    posterior = {
-        name: by[""] if "" in by else np.stack([by[domain] for domain in names[dims[name][0]]], axis=-1)
-        for name, by in found.items()
+    values = {
+        entry: of_entry
+        for density, each in zip(densities, drawn, strict=True)
+        for entry, of_entry in density.parameters(each.x).items()
     }
-    tree = az.from_dict(
-        {"posterior": posterior}, coords={key: of for key, of in names.items() if of}, dims=dims
-    )
-    tree["sample_stats"] = xr.Dataset(
-        {
-            "lp": (("chain", "draw"), np.sum([each.log_density for each in drawn], axis=0)),
-            "diverging": (("chain", "draw"), np.any([each.diverging for each in drawn], axis=0)),
-        }
-    )
+    tree = parameter_tree(prepared.spec, prepared.models, prepared.observations, values)
+    stats = {
+        "lp": np.sum([each.log_density for each in drawn], axis=0),
+        "diverging": np.any([each.diverging for each in drawn], axis=0),
+    }
+    tree["sample_stats"] = xr.Dataset({name: (("chain", "draw"), of) for name, of in stats.items()})
     return tree
 
 
-def with_data(prepared: Prepared, left_out: Holdout, bins: Mapping[str, Bins], drawn: xr.DataTree) -> Fit:
+def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
     """Return a fit from draws of the parameters: add the effects on the fitted runs, the data and the attributes.
 
     Parameters
     ----------
     prepared, left_out
         See `fit_prepared`.
-    bins
-        By domain, the fitted losses in bins.
     drawn
         Draws of the parameters given the fitted losses, with the attributes seed, sampling, converged, verdict.
     """
@@ -343,7 +334,7 @@ def with_data(prepared: Prepared, left_out: Holdout, bins: Mapping[str, Bins], d
     curves = left_out.fitted(prepared.curves)
     models = domain_models(spec, observations)
     tree, seed = drawn.copy(), int(drawn.attrs["seed"])
-    posterior = with_effects(tree["posterior"].to_dataset(), models, bins, seed)
+    posterior = with_effects(tree["posterior"].to_dataset(), models, kept_bins(prepared, left_out), seed)
     departing = observations.out_of_domain and SCALE in posterior
     tree["posterior"] = with_departures(posterior, observations, seed) if departing else posterior
     tree["observed_data"] = _observed(observations)
@@ -365,10 +356,10 @@ def with_data(prepared: Prepared, left_out: Holdout, bins: Mapping[str, Bins], d
 
 def without(observations: Observations, left_out: Holdout) -> Observations:
     """Leave the measurements of some runs' steps out; the design stays as it is."""
-    return observations.only(kept_points(observations, left_out))
+    return observations.only(_kept_points(observations, left_out))
 
 
-def kept_points(observations: Observations, left_out: Holdout) -> NDArray[np.bool_]:
+def _kept_points(observations: Observations, left_out: Holdout) -> NDArray[np.bool_]:
     """Return whether each point of the design (points,) is fitted."""
     design = observations.design
     return design.step < left_out.first_steps(design.runs)[design.run]

@@ -8,15 +8,26 @@ model in PyMC, and a test compares the two for every shipped model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.posterior.priors import Entry, Group, entries, grouped, log_prior, prior_draws, values_of
+from bayes_cpt.posterior.priors import (
+    Entry,
+    Group,
+    entries,
+    grouped,
+    log_prior,
+    of_domain,
+    parameter_values,
+    prior_draws,
+    values_of,
+)
 from bayes_cpt.posterior.traced_arrays import traced, unwrapped
 from bayes_cpt.statistical_model.bins import Bins
 from bayes_cpt.statistical_model.likelihood import DomainModel, effect_columns, evaluate
@@ -37,7 +48,8 @@ type Densities = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From vectors (..., size) to log densities (...) and their gradients (..., size)."""
 
 
-class Density(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Density:
     """The log density of a block of parameters.
 
     Parameters
@@ -81,10 +93,9 @@ class Density(NamedTuple):
         """Draw vectors (draws, size) from the prior."""
         return prior_draws(self.entries, count, random)
 
-    def parameters(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Return the parameters by label (...) of vectors (..., size)."""
-        values = np.asarray(values_of(jnp.asarray(x), grouped(self.entries)))
-        return {entry.label: values[..., place] for place, entry in enumerate(self.entries)}
+    def parameters(self, x: FloatArray) -> dict[Entry, FloatArray]:
+        """Return the parameters (...) by entry of vectors (..., size)."""
+        return parameter_values(self.entries, x)
 
 
 def finite(value: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -133,15 +144,41 @@ def blocks(
 def replaced(density: Density, losses: Mapping[str, Mapping[str, FloatArray]]) -> Density:
     """Return a density of other losses: by domain, some of the data of its likelihood."""
     own = {domain: {**data, **losses.get(domain, {})} for domain, data in density.data["losses"].items()}
-    return density._replace(data={**density.data, "losses": own})
+    return replace(density, data={**density.data, "losses": own})
+
+
+def side_by_side(density: Density, losses: Mapping[str, Mapping[str, FloatArray]]) -> Densities:
+    """Return the density of vectors (members, n, size) of which each member has its own losses.
+
+    Parameters
+    ----------
+    density
+        The density.
+    losses
+        By domain and name, (members, points): data of the likelihoods that differ between members.
+    """
+    own = {domain: losses[domain] for domain in density.data["losses"] if domain in losses}
+    axes: dict[str, Any] = jax.tree.map(lambda _values: None, dict(density.data))
+    axes["losses"] = {
+        domain: {name: 0 if name in own.get(domain, {}) else None for name in data}
+        for domain, data in density.data["losses"].items()
+    }
+    leaves, structure = jax.tree.flatten(axes, is_leaf=lambda leaf: leaf is None)
+    together = _members(density.function, tuple(leaves), structure)
+    data = replaced(density, own).data
+
+    def evaluate_all(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        flat = x if x.ndim == 3 else x[:, None]
+        value, gradient = (np.asarray(part) for part in together(flat, data))
+        return finite(value.reshape(x.shape[:-1]), gradient.reshape(x.shape))
+
+    return evaluate_all
 
 
 def _block(chosen: tuple[Entry, ...], likelihoods: Mapping[str, tuple[Likelihood, Data]]) -> Density:
     groups = grouped(chosen)
-    places = {
-        domain: {entry.name: at for at, entry in enumerate(chosen) if entry.domain in {"", domain}}
-        for domain in likelihoods
-    }
+    place = {entry: at for at, entry in enumerate(chosen)}
+    places = {domain: of_domain(place, domain) for domain in likelihoods}
     losses = {domain: data for domain, (_, data) in likelihoods.items()}
     data: dict[str, Any] = {"priors": {name: dict(group.arguments) for name, group in groups.items()}, "losses": losses}
     shape = jax.ShapeDtypeStruct((), float)
@@ -234,6 +271,13 @@ _low_rank.defvjp(_forward, lambda gradients, of_value: tuple(of_value * each for
 @cache
 def _together(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
     return jax.jit(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)))
+
+
+@cache
+def _members(function: LogDensity, axes: tuple[int | None, ...], structure: Any) -> Callable[..., Any]:
+    """Return the density of (members, n) vectors, with data of which some have members too."""
+    own = jax.tree.unflatten(structure, axes)
+    return jax.jit(jax.vmap(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)), in_axes=(0, own)))
 
 
 @cache

@@ -6,6 +6,7 @@ the two for every shipped model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -95,7 +96,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 """The families of `bayes_cpt.statistical_model.model_files.FAMILIES` on the unconstrained scale."""
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """One entry of a vector of parameters.
 
     Parameters
@@ -113,7 +115,7 @@ class Entry(NamedTuple):
     name: str
     domain: str
     family: str
-    arguments: Mapping[str, float]
+    arguments: Mapping[str, float] = field(hash=False)
 
     @property
     def label(self) -> str:
@@ -169,6 +171,17 @@ def values_of(x: jax.Array, groups: Mapping[str, Group]) -> jax.Array:
     return x
 
 
+def parameter_values(chosen: Sequence[Entry], x: FloatArray) -> dict[Entry, FloatArray]:
+    """Return the parameters (...) by entry of unconstrained vectors (..., size)."""
+    values = np.asarray(values_of(jnp.asarray(x), grouped(chosen)))
+    return {entry: values[..., place] for place, entry in enumerate(chosen)}
+
+
+def of_domain[T](values: Mapping[Entry, T], domain: str) -> dict[str, T]:
+    """Return the values that a domain's model reads, by name: its own, and those that all domains share."""
+    return {entry.name: value for entry, value in values.items() if entry.domain in {"", domain}}
+
+
 def log_prior(x: jax.Array, groups: Mapping[str, Group]) -> jax.Array:
     """Return the log density (...) of unconstrained parameters (..., size)."""
     parts = [
@@ -190,11 +203,10 @@ def bins_of(
 ) -> dict[str, Bins]:
     """Average the measured losses of each domain where draws from the prior say that the law is near straight."""
     every = entries(spec, observations)
-    drawn = np.asarray(values_of(prior_draws(every, BIN_DRAWS, np.random.default_rng(0)), grouped(every)))
+    drawn = parameter_values(every, prior_draws(every, BIN_DRAWS, np.random.default_rng(0)))
     found = {}
     for domain, model in models.items():
-        own = {entry.name: drawn[:, at] for at, entry in enumerate(every) if entry.domain in {"", domain}}
-        curves = bending_curves(evaluate(model, observations.design, own), observations.loss_scales[domain])
+        curves = bending_curves(evaluate(model, observations.design, of_domain(drawn, domain)), observations.loss_scales[domain])
         found[domain] = binned(
             observations.design, observations.places[domain], observations.losses[domain], curves, holdouts
         )
