@@ -24,19 +24,24 @@ from bayes_cpt.cli.options import (
     Plot,
     PreTrained,
     Priors,
+    Resume,
+    Scheduler,
     Seed,
     Tune,
     Where,
     figure_name,
+    folder_of_folds,
 )
 from bayes_cpt.cli.output import (
     INTERRUPTED,
     NOT_CONVERGED,
     NOT_TESTED,
+    RESUME,
     draw,
     exit_code,
     fit_in_words,
     overview,
+    remove_finished,
     show_progress,
     warn_of_extrapolation,
     write_table,
@@ -221,6 +226,8 @@ def backtest(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    resume: Resume = False,
+    scheduler: Scheduler = None,
 ) -> int:
     """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
     curves = selected_curves(data, where, None)
@@ -234,6 +241,9 @@ def backtest(
         tune=tune,
         seed=seed,
         done=show_progress,
+        keep=folder_of_folds(output),
+        resume=resume,
+        scheduler=scheduler,
     )
     scores = result.table
     write_table(scores, output)
@@ -244,7 +254,9 @@ def backtest(
         print(f"never left out, since more than half of the runs would be left out with them: {', '.join(result.kept)}")
     print(bc.verdict(scores))
     if scores["fold"].nunique() < result.folds:
+        print(RESUME, file=sys.stderr)
         sys.exit(INTERRUPTED)
+    remove_finished(folder_of_folds(output))
     return 0 if scores["converged"].all() else NOT_CONVERGED
 
 
@@ -268,6 +280,8 @@ def compare(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    resume: Resume = False,
+    scheduler: Scheduler = None,
 ) -> int:
     """Leave runs out, forecast them with each model, and score: which model is best, and weights for an average."""
     if len(model or []) < 2:
@@ -286,6 +300,9 @@ def compare(
         seed=seed,
         refits=refits,
         done=show_progress,
+        keep=folder_of_folds(output),
+        resume=resume,
+        scheduler=scheduler,
     )
     table = result.table
     write_table(table, output)
@@ -298,8 +315,9 @@ def compare(
     if not converged:
         print("not all fits converged: sample longer (--draws, --tune)", file=sys.stderr)
     if done < result.folds:
-        print(f"interrupted after {done} of {result.folds} folds", file=sys.stderr)
+        print(f"interrupted after {done} of {result.folds} folds; {RESUME}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    remove_finished(folder_of_folds(output))
     return 0 if converged else NOT_CONVERGED
 
 
