@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bayes_cpt.errors import ClusterError
@@ -119,21 +120,17 @@ def _result[T](future: Future[T], name: str, scheduler: str | None) -> T:
     except CancelledError as error:
         raise ClusterError(f"the scheduler at {scheduler} was lost while {name} was in work") from error
     except Exception as error:
-        said = scheduler and _fault_of_workers(error)
-        if not said:
+        if scheduler is None or not _is_loss_of_workers(error):
             raise
-        raise ClusterError(f"{name} failed on the cluster at {scheduler}: {said}") from error
+        raise ClusterError(
+            f"all workers at {scheduler} that {name} was given to have died, perhaps for lack of memory"
+        ) from error
 
 
-def _fault_of_workers(error: Exception) -> str | None:
-    """Return what is wrong with the workers; None if the job itself failed."""
+def _is_loss_of_workers(error: Exception) -> bool:
     from distributed.scheduler import KilledWorker  # noqa: PLC0415 - see `_connected`
 
-    if isinstance(error, KilledWorker):
-        return f"{error.allowed_failures + 1} workers died while they had it, perhaps for lack of memory"
-    if isinstance(error.__cause__ or error, ImportError):
-        return f"install on the workers what is installed here ({error.__cause__ or error})"
-    return None
+    return isinstance(error, KilledWorker)
 
 
 def _connected(scheduler: str) -> "Client":
@@ -152,11 +149,31 @@ def _connected(scheduler: str) -> "Client":
             "a cluster needs the package distributed: install bayes-cpt[cluster] (in a clone: uv sync --extra cluster)"
         ) from error
     try:
-        return Client(scheduler, timeout=ANSWER_WITHIN, set_as_default=False)
+        client = Client(scheduler, timeout=ANSWER_WITHIN, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {scheduler}: start one with `dask scheduler`, which prints its address"
         ) from error
+    try:
+        _check_versions(client)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _check_versions(client: "Client") -> None:
+    """Refuse workers without this version of bayes_cpt: they could not read the jobs, and would never answer."""
+    own = version("bayes-cpt")
+    found: Any = client.run(version, "bayes-cpt", on_error="return")
+    others = {worker: there for worker, there in found.items() if there != own}
+    if others:
+        worker, there = next(iter(others.items()))
+        what = there if isinstance(there, str) else "none"
+        raise ClusterError(
+            f"{len(others)} of {len(found)} workers have another version of bayes_cpt, such as {worker} ({what}): "
+            f"install {own} on them"
+        )
 
 
 def check_address(scheduler: str) -> None:

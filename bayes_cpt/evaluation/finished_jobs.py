@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class FinishedJobs[T]:
 
     def _read(self, name: str) -> T | None:
         try:
-            with np.load(self._path(name), allow_pickle=False) as file:
+            with np.load(BytesIO(self._path(name).read_bytes()), allow_pickle=False) as file:
                 arrays = dict(file)
             if (str(arrays.pop("name")), str(arrays.pop("key"))) != (name, self.digest):
                 return None
