@@ -1,5 +1,6 @@
 """Run named, independent jobs: in this process, or on the workers of a Dask cluster."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
@@ -149,6 +150,9 @@ def _connected(scheduler: str) -> "Client":
             "a cluster needs the package distributed: install bayes-cpt[cluster] (in a clone: uv sync --extra cluster)"
         ) from error
     try:
+        # a loop may run in this thread, as in notebooks
+        with ThreadPoolExecutor(1) as apart:
+            apart.submit(asyncio.run, _greet(scheduler)).result()
         client = Client(scheduler, timeout=ANSWER_WITHIN, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
@@ -160,6 +164,16 @@ def _connected(scheduler: str) -> "Client":
         client.close()
         raise
     return client
+
+
+async def _greet(scheduler: str) -> None:
+    """Exchange a greeting with a scheduler: a client would wait for ever for one that accepts and says nothing."""
+    from distributed import Security  # noqa: PLC0415 - see `_connected`
+    from distributed.comm.core import connect  # noqa: PLC0415
+
+    options = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(scheduler, timeout=ANSWER_WITHIN, **options), ANSWER_WITHIN)
+    await comm.close()
 
 
 def _check_versions(client: "Client") -> None:
