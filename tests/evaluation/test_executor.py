@@ -213,7 +213,7 @@ def test_no_job_is_lost_with_a_worker(cluster: Any, tmp_path: Path):
     assert sorted(name for name, _count, _jobs in said) == sorted(jobs)  # each once
 
 
-SHORT = {"domains": ["pt"], "draws": 50, "tune": 50, "seed": 3}
+SHORT: dict[str, Any] = {"domains": ["pt"], "draws": 50, "tune": 50, "seed": 3}
 
 
 @pytest.fixture
