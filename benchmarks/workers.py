@@ -2,8 +2,9 @@
 
     uv run python benchmarks/workers.py -o workers.csv
 
-Each run of the larger model of data/microcpt is left out in turn (--where and --leave choose others). Each cluster first compiles the model on all its
-workers, by a short backtest that is not timed. One row is appended: seconds on one worker, on two, and their ratio.
+Each run of the larger model of data/microcpt is left out in turn (--where and --leave choose others). Each cluster
+first compiles the model on its workers, by a short backtest that is not timed. One row is appended: seconds on one
+worker, on two, and their ratio.
 """
 
 import argparse
