@@ -99,13 +99,13 @@ def sendable(prepared: Prepared, curves: Curves, domains: Sequence[str] | None) 
     return SendableModel(prepared, recipe)
 
 
-_RECEIVED: dict[tuple[object, ...], SendableModel] = {}
+_RECEIVED: dict[str, SendableModel] = {}
 """Models that this process received."""
 
 
 def _received(recipe: Recipe) -> SendableModel:
     """Return the model of a recipe: the same object each time, so that it is compiled once."""
-    key = recipe[1:]  # the digest stands for the curves
+    key = repr(recipe[1:])  # the digest stands for the curves; as text, a NaN equals itself
     if key not in _RECEIVED and len(_RECEIVED) >= MOST:
         _RECEIVED.pop(next(iter(_RECEIVED)), None)
     return _RECEIVED.setdefault(key, SendableModel(None, recipe))
