@@ -55,6 +55,10 @@ class SamplingError(BayesCptError):
     """A sampler that did not give the draws it was asked for."""
 
 
+class ClusterError(BayesCptError):
+    """A cluster that cannot be reached, was lost, or cannot do the work."""
+
+
 def hint(name: str, options: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` if an option is close to ``name``, else an empty string."""
     close = get_close_matches(name, list(options), n=1)

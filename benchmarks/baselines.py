@@ -29,7 +29,6 @@ from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients
 from bayes_cpt.statistical_model.model_files import FORWARD_POWER, ModelSpec, Prior, parse_spec, read_spec
-from bayes_cpt.statistical_model.pymc_model import domain_models
 
 COLUMNS = ["mae", "rmse", "wis", "crps", "cover50", "cover90", "width90"]
 HUBER = 1e-3
@@ -73,7 +72,7 @@ def centre_and_spread(prior: Prior, domain: str, scale: float, *, signed: bool) 
 def least_squares_draws(prepared: Prepared, fold: Holdout, domain: str, unseen: Curves, seed: int) -> FloatArray:
     """Return forecasts (refits, points) of a domain by bootstrap of blocks of residuals, with residuals added."""
     observations, random = prepared.observations, np.random.default_rng(seed)
-    model = domain_models(prepared.spec, observations)[domain]
+    model = prepared.models[domain]
     names = [*model.law.parameters, *({FORWARD_POWER} & set(prepared.spec.priors))]
     spread = [
         centre_and_spread(

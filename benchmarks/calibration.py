@@ -26,8 +26,6 @@ def row(result: Calibration, seconds: float) -> dict[str, object]:
     return {
         "model": result.model,
         "simulations": len(result.ranks),
-        "hardly moved": result.stuck,
-        "accepted": round(result.accepted.median(), 2),
         "parameters": len(uniformity),
         "p below .05": f"{(uniformity['p'] < 0.05).mean():.3f}",
         "smallest corrected p": f"{uniformity['corrected'].iloc[0]:.3g}",

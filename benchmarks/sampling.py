@@ -18,8 +18,9 @@ import nutpie
 import pandas as pd
 import pymc as pm
 import xarray as xr
-
 from bayes_cpt.inference.density import density_of
+from bayes_cpt.statistical_model.pymc_model import build
+
 from bayes_cpt.inference.sampling import sample_posterior
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.laws.features import with_areas
@@ -31,7 +32,6 @@ from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
 from bayes_cpt.statistical_model.model_files import parse_spec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
-from bayes_cpt.statistical_model.pymc_model import build
 
 NAMES = ["L0", "A", "alpha", "B", "E", "beta"]
 MEMORY = 1000.0

@@ -226,6 +226,12 @@ def test_stated_priors_reach_the_model(run: Run, tiny_folder: Path, monkeypatch:
     assert all(word in outcome.out for word in ("prior of loss_potential: LogNormal(median=0.1", "100 steps of the"))
 
 
+@pytest.mark.parametrize("command", [["backtest"], ["compare", "-m", "cpt", "-m", "cpt-replay"]])
+def test_a_faulty_scheduler_is_refused(run: Run, tiny_folder: Path, command: list[str]):
+    refused = run(*command, tiny_folder, "--scheduler", "10.0.0.1:8786")
+    assert_refused(refused, "'10.0.0.1:8786' is no address of a Dask scheduler: write it as tcp://HOST:PORT")
+
+
 def test_help_and_no_command(run: Run):
     shown, bare = run("--help"), run()
     assert (shown.code, shown.err) == (0, "")
@@ -305,7 +311,7 @@ def test_a_comparison_is_written_drawn_and_printed(
     monkeypatch.setattr(commands.bc, "compare", lambda *_, **__: found, raising=False)
     outcome = run("compare", tiny_folder, "-m", "cpt", "-m", "cpt-replay", "--plot", "compare.png")
     assert outcome.code == code
-    assert ("interrupted after 2 of 3 folds" in outcome.err) == (folds == 3)
+    assert ("interrupted after 2 of 3 folds; repeat the command with --resume" in outcome.err) == (folds == 3)
     assert "elpd is rough, since few draws" in outcome.out
     assert bc.read_weights("compare.csv") == pytest.approx(found.weights)
     assert Path("compare.png").read_bytes().startswith(PNG)

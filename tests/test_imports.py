@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"cli"},
 ]
 LAYER = {wing: place for place, wings in enumerate(LAYERS) for wing in wings}
-HEAVY = {"arviz", "jax", "matplotlib", "nutpie", "pymc", "pytensor"}
+HEAVY = {"arviz", "distributed", "jax", "matplotlib", "nutpie", "pymc", "pytensor"}
 MOST_FILES = 10
 """Files of a wing, with its ``__init__``."""
 MOST_LINES = 400

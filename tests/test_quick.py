@@ -9,15 +9,15 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from bayes_cpt.inference.density import Density
+from bayes_cpt.statistical_model.pymc_model import build
 
 import bayes_cpt as bc
 from bayes_cpt.cli import main
 from bayes_cpt.evaluation.scores import averaged, score, score_draws
-from bayes_cpt.inference.density import Density
 from bayes_cpt.inference.fit import Prepared, with_data
 from bayes_cpt.runs.holdout import NOTHING
 from bayes_cpt.statistical_model.observations import observe
-from bayes_cpt.statistical_model.pymc_model import build
 
 PLAN = """\
 parent = "pt"

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from bayes_cpt.errors import DataError
 
+TEMPORARY = ".bayes-cpt-"
+"""First letters of the name of a temporary folder."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -25,7 +28,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".bayes-cpt-")
+        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=TEMPORARY)
     except OSError as error:
         raise DataError(f"cannot write {target}: {error.strerror}; give a path in a folder you may write to") from error
     with folder as name:

@@ -34,7 +34,9 @@ STARTS = 40
 """Number of draws from the prior, the most probable of which starts the climb to the mode."""
 LOG_DENSITY = "log density"
 
-type Simulator = Callable[[Prepared, Mapping[Entry, FloatArray], np.random.Generator], Mapping[str, FloatArray]]
+type Simulator = Callable[
+    [Prepared, Mapping[Entry, FloatArray], np.random.Generator], Mapping[str, Mapping[str, FloatArray]]
+]
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,8 @@ def simulated_losses(
         evaluation = evaluate(model, bins.design, own)
         shape = evaluation.law.shape
         effects = {
-            name: own[f"{name}_scale"][:, None] * random.standard_normal((shape[0], len(effect_labels(name, bins.design))))
+            name: own[f"{name}_scale"][:, None]
+            * random.standard_normal((shape[0], len(effect_labels(name, bins.design))))
             for name in prepared.spec.fitted_components
         }
         noise = np.sqrt(evaluation.noise_variance / np.maximum(bins.count, 1)) * random.standard_normal(shape)

@@ -25,19 +25,24 @@ from bayes_cpt.cli.options import (
     Plot,
     PreTrained,
     Priors,
+    Resume,
+    Scheduler,
     Seed,
     Tune,
     Where,
     figure_name,
+    folder_of_folds,
 )
 from bayes_cpt.cli.output import (
     INTERRUPTED,
     NOT_CONVERGED,
     NOT_TESTED,
+    RESUME,
     all_parameters,
     draw,
     exit_code,
     overview,
+    remove_finished,
     warn_of_extrapolation,
     what_next,
     write_table,
@@ -224,6 +229,8 @@ def backtest(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    resume: Resume = False,
+    scheduler: Scheduler = None,
 ) -> int:
     """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
     curves = selected_curves(data, where, None)
@@ -239,6 +246,9 @@ def backtest(
             tune=tune,
             seed=seed,
             done=each_job(report, "backtest"),
+            keep=folder_of_folds(output),
+            resume=resume,
+            scheduler=scheduler,
         )
     scores = result.table
     write_table(scores, output)
@@ -249,7 +259,9 @@ def backtest(
         print(f"never left out, since more than half of the runs would be left out with them: {', '.join(result.kept)}")
     print(bc.verdict(scores))
     if scores["fold"].nunique() < result.folds:
+        print(RESUME, file=sys.stderr)
         sys.exit(INTERRUPTED)
+    remove_finished(folder_of_folds(output))
     return 0 if scores["converged"].all() else NOT_CONVERGED
 
 
@@ -273,6 +285,8 @@ def compare(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    resume: Resume = False,
+    scheduler: Scheduler = None,
 ) -> int:
     """Leave runs out, forecast them with each model, and score: which model is best, and weights for an average."""
     if len(model or []) < 2:
@@ -293,6 +307,9 @@ def compare(
             seed=seed,
             refits=refits,
             done=each_job(report, "compare"),
+            keep=folder_of_folds(output),
+            resume=resume,
+            scheduler=scheduler,
         )
     table = result.table
     write_table(table, output)
@@ -305,8 +322,9 @@ def compare(
     if not converged:
         print("not all fits converged: sample longer (--draws, --tune)", file=sys.stderr)
     if done < result.folds:
-        print(f"interrupted after {done} of {result.folds} folds", file=sys.stderr)
+        print(f"interrupted after {done} of {result.folds} folds; {RESUME}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    remove_finished(folder_of_folds(output))
     return 0 if converged else NOT_CONVERGED
 
 

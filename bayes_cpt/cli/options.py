@@ -18,6 +18,11 @@ def figure_name(path: Path | None) -> Path | None:
     return path
 
 
+def folder_of_folds(output: Path) -> Path:
+    """Return the folder for the results of finished folds, beside the table that is written at the end."""
+    return output.with_name(f"{output.stem}.folds")
+
+
 # plain assignments, since Typer does not resolve `type` aliases
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Curve folder with runs.csv, lr.csv and losses.csv.")]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="File that `fit` wrote.")]
@@ -66,6 +71,11 @@ PreTrained = Annotated[
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Draws = Annotated[int, typer.Option(min=50, help="Draws per chain.")]
 Tune = Annotated[int, typer.Option(min=50, help="Warm-up draws per chain.")]
-
-
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the finished folds of the same command that was stopped.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Fit the folds on the Dask cluster with this scheduler, for example tcp://10.0.0.1:8786."),
+]
 Plot = Annotated[Path | None, typer.Option(help="Figure to write, for example figure.png.", callback=figure_name)]

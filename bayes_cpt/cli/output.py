@@ -17,6 +17,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
+RESUME = "repeat the command with --resume to go on from the finished folds"
 NOT_TESTED = (
     "Not backtested: run bayes-cpt backtest DATA to see whether these intervals can be trusted on your data, and give "
     "its table by --backtest"
@@ -74,6 +75,13 @@ def write_table(rows: "pd.DataFrame", path: Path) -> None:
     with replacing(path) as temporary:
         rows.to_csv(temporary, index=False)
     print(f"wrote {path} ({len(rows)} rows)")
+
+
+def remove_finished(folder: Path) -> None:
+    """Delete the results of finished folds, once the table has them all."""
+    from bayes_cpt.evaluation.finished_jobs import remove  # noqa: PLC0415 - pandas takes time to load
+
+    remove(folder)
 
 
 def draw(figure: "Figure", path: Path) -> None:

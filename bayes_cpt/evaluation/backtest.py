@@ -1,25 +1,27 @@
 """Backtests: leave runs out, forecast them from the others, and score the forecasts."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
 
 from bayes_cpt.errors import DataError, hint
+from bayes_cpt.evaluation.executor import place_of_work, run_jobs
+from bayes_cpt.evaluation.finished_jobs import begin, key_of
 from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.evaluation.sendable_model import SendableModel, sendable
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
-from bayes_cpt.runs.curves import Curves, measured_steps
+from bayes_cpt.runs.curves import Curves, measured_steps, select
 from bayes_cpt.runs.holdout import Holdout
-from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec
+from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
+from bayes_cpt.statistical_model.observations import observe
 
 FAR = {"cover50": 0.15, "cover90": 0.1}
 """Largest difference of coverage and nominal level at which intervals can be trusted."""
@@ -72,6 +74,9 @@ def backtest(
     domains: Sequence[str] | None = None,
     cut: float = 0.5,
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+    keep: str | Path | None = None,
+    resume: bool = False,
+    scheduler: str | None = None,
     **sampler: Unpack[SamplerOptions],
 ) -> Backtest:
     """Leave runs out in turn, fit the others, forecast those left out, and score the forecasts.
@@ -89,6 +94,14 @@ def backtest(
         With ``leave="tail"``: the share of the steps of a run that is fitted, in (0, 1).
     done
         Called after each fold with its name, the number of folds done, and the number of all folds.
+    keep
+        Folder for the results of finished folds, each written as it comes; delete it when you have saved the scores.
+        None keeps nothing on disk.
+    resume
+        Whether to go on from the results in ``keep``; otherwise those of an earlier backtest are deleted.
+    scheduler
+        Address of the scheduler of a Dask cluster, for example ``tcp://10.0.0.1:8786``, whose workers fit the folds;
+        None fits them in this process.
     **sampler
         See `bayes_cpt.fit`; by default with fewer draws.
 
@@ -100,7 +113,9 @@ def backtest(
     Raises
     ------
     DataError
-        If ``leave`` is unknown, or nothing can be left out of these curves.
+        If ``leave`` is unknown, nothing can be left out of these curves, or the results in ``keep`` are of other work.
+    ClusterError
+        If the cluster does not answer, or was lost.
     KeyboardInterrupt
         If interrupted before any fold was done.
 
@@ -110,51 +125,38 @@ def backtest(
     >>> larger = bc.select(curves, "model_size == 332448", ["pt", "cpt"])  # doctest: +SKIP
     >>> bc.verdict(bc.backtest(larger, leave="replay").table)  # doctest: +SKIP
     """
-    settings = REFIT.changed(sampler)
-    prepared = prepare(curves, model, domains=domains)
-    planned = folds(prepared.curves, leave, cut)
-    scored = in_turn({fold.name: partial(_scored_fold, prepared, fold, settings) for fold in planned}, done)
+    settings, spec = REFIT.changed(sampler), read_spec(model)
+    with place_of_work(scheduler) as place:
+        planned = folds(described_curves(curves, spec, domains), leave, cut)
+        prepared = prepare(curves, spec, domains=domains, holdouts=planned)
+        described = ",".join(prepared.observations.every_domain)
+        key = key_of("backtest", curves, [spec], settings, leave=leave, cut=cut, domains=described)
+        finished = begin(keep, Scored, key, resume) if keep else None
+        one = sendable(prepared, curves, domains, planned)
+        jobs = {fold.name: partial(_scored_fold, one, fold, settings) for fold in planned}
+        scored = run_jobs(place, jobs, done, finished)
     left_out = {run for fold in planned for run in fold.first_step}
     kept = tuple(run for run in _candidates(prepared.curves) if run not in left_out)
-    ordered = [scored[fold.name] for fold in planned if fold.name in scored]
-    return Backtest(leave, pd.concat(ordered, ignore_index=True), len(planned), kept)
+    return Backtest(leave, pd.concat([fold.points for fold in scored.values()], ignore_index=True), len(planned), kept)
 
 
-def in_turn[K, T](jobs: Mapping[K, Callable[[], T]], done: Callable[[K, int, int], None]) -> dict[K, T]:
-    """Run jobs, as many at the same time as the cores allow; if interrupted, return the results until then.
+class Scored(NamedTuple):
+    """A fold, forecast and scored: rows of ``points`` of a `Backtest`."""
 
-    Parameters
-    ----------
-    jobs
-        By name; each samples as many chains as ``REFIT``.
-    done
-        Called after each job with its name, the number of jobs done, and the number of all jobs.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If interrupted before any was done.
-    """
-    results: dict[K, T] = {}
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // REFIT.chains)) as pool:
-        running: dict[Future[T], K] = {pool.submit(job): name for name, job in jobs.items()}
-        try:
-            for future in as_completed(running):
-                results[running[future]] = future.result()
-                done(running[future], len(results), len(jobs))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if not results:
-                raise
-    return results
+    points: pd.DataFrame
 
 
-def _scored_fold(prepared: Prepared, fold: Holdout, settings: SamplerSettings) -> pd.DataFrame:
-    fitted = fit_prepared(prepared, settings, fold)
-    measured = unseen(prepared, fold)
+def _scored_fold(model: SendableModel, fold: Holdout, settings: SamplerSettings) -> Scored:
+    fitted = fit_prepared(model.prepared, settings, fold, model.starts(settings))
+    measured = unseen(model.prepared, fold)
     steps = measured_steps(measured)
     points = score_draws(forecast(fitted, measured, steps=steps, seed=settings.seed), measured.losses)
-    return points.assign(fold=fold.name, converged=fitted.converged)
+    return Scored(points.assign(fold=fold.name, converged=fitted.converged))
+
+
+def described_curves(curves: Curves, spec: ModelSpec, domains: Sequence[str] | None) -> Curves:
+    """Return the curves with the losses of the fitted domains."""
+    return select(curves, domains=observe(curves, spec.law, domains).every_domain)
 
 
 def unseen(prepared: Prepared, fold: Holdout) -> Curves:

@@ -12,9 +12,12 @@ import pandas as pd
 from scipy.special import softmax
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.evaluation.backtest import folds, in_turn, unseen
+from bayes_cpt.evaluation.backtest import described_curves, folds, unseen
+from bayes_cpt.evaluation.executor import place_of_work, run_jobs
+from bayes_cpt.evaluation.finished_jobs import begin, key_of
 from bayes_cpt.evaluation.reweighting import GOOD_K, reweighted
 from bayes_cpt.evaluation.scores import averaged, mean_distance, ordered_draws, score_draws
+from bayes_cpt.evaluation.sendable_model import SendableModel, sendable
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.forecasting.trajectories import Conditional, conditional
 from bayes_cpt.inference.average import prepare_all
@@ -23,7 +26,7 @@ from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
 from bayes_cpt.runs.curves import Curves, measured_steps
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.low_rank_gaussian import log_density
-from bayes_cpt.statistical_model.model_files import ModelSpec
+from bayes_cpt.statistical_model.model_files import ModelSpec, read_spec
 
 REFITS = 20
 """Number of folds up to which all are refitted; of more folds, only those where importance sampling fails."""
@@ -130,13 +133,16 @@ def compare(
     cut: float = 0.5,
     refits: int = REFITS,
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+    keep: str | Path | None = None,
+    resume: bool = False,
+    scheduler: str | None = None,
     **sampler: Unpack[SamplerOptions],
 ) -> Comparison:
     """Leave runs out in turn, forecast them with each model, and score the forecasts.
 
     Parameters
     ----------
-    curves, domains, leave, cut, done, **sampler
+    curves, domains, leave, cut, done, keep, resume, scheduler, **sampler
         See `bayes_cpt.backtest`.
     models
         Names of shipped models, paths of model files, or specs.
@@ -153,7 +159,9 @@ def compare(
     Raises
     ------
     DataError, SpecError
-        If a law does not fit the data, or nothing can be left out.
+        If a law does not fit the data, nothing can be left out, or the results in ``keep`` are of other work.
+    ClusterError
+        If the cluster does not answer, or was lost.
     KeyboardInterrupt
         If interrupted before a fold was done for all models.
 
@@ -167,19 +175,23 @@ def compare(
     >>> result = bc.compare(curves, ["cpt-replay", "cpt-replay-exponential"], leave="replay")  # doctest: +SKIP
     >>> result.table[["model", "wis", "elpd", "weight"]]  # doctest: +SKIP
     """
-    compiled = prepare_all(curves, models, domains)
-    planned = folds(next(iter(compiled.values())).curves, leave, cut)
     settings = REFIT.changed(sampler)
-    whole: Mapping[str, Fit] = {}
-    if len(planned) > refits:
-        whole = {name: fit_prepared(prepared, settings) for name, prepared in compiled.items()}
-    jobs = {
-        (fold.name, name): partial(_judged, prepared, fold, whole.get(name), settings)
-        for fold in planned
-        for name, prepared in compiled.items()
-    }
-    judged = in_turn(jobs, lambda job, count, jobs: done(f"{job[0]} by {job[1]}", count, jobs))
-    return put_together(leave, judged, len(planned))
+    with place_of_work(scheduler) as place:
+        described = described_curves(curves, read_spec(models[0]), domains) if models else curves
+        planned = folds(described, leave, cut)
+        compiled = prepare_all(curves, models, domains, planned)
+        reweigh = len(planned) > refits
+        specs = [prepared.spec for prepared in compiled.values()]
+        names = ",".join(next(iter(compiled.values())).observations.every_domain)
+        options = {"leave": leave, "cut": cut, "domains": names, "reweigh": str(reweigh)}
+        key = key_of("compare", curves, specs, settings, **options)
+        finished = begin(keep, Judged, key, resume) if keep else None
+        sent = {name: sendable(prepared, curves, domains, planned) for name, prepared in compiled.items()}
+        pairs = {f"{fold.name} by {name}": (fold, name) for fold in planned for name in compiled}
+        jobs = {label: partial(_judged, sent[name], fold, reweigh, settings) for label, (fold, name) in pairs.items()}
+        judged = run_jobs(place, jobs, done, finished)
+    by_pair = {(pairs[label][0].name, pairs[label][1]): one for label, one in judged.items()}
+    return put_together(leave, by_pair, len(planned))
 
 
 def put_together(leave: str, judged: Mapping[tuple[str, str], Judged], folds: int) -> Comparison:
@@ -253,13 +265,14 @@ def _distances(judged: Judged, other: Judged) -> pd.DataFrame:
     return judged.points[unit].assign(distance=between).groupby(unit)["distance"].mean().reset_index()
 
 
-def _judged(prepared: Prepared, fold: Holdout, whole: Fit | None, settings: SamplerSettings) -> Judged:
+def _judged(model: SendableModel, fold: Holdout, reweigh: bool, settings: SamplerSettings) -> Judged:
     """Judge a fold by the reweighted draws of the fit to all curves if their diagnostic allows, else by a refit."""
-    if whole is not None:
-        fitted, pareto_k = reweighted(prepared, whole, fold)
+    prepared = model.prepared
+    if reweigh:
+        fitted, pareto_k = reweighted(prepared, model.whole(settings), fold)
         if pareto_k <= GOOD_K:
             return judge(prepared, fold, fitted, pareto_k)
-    return judge(prepared, fold, fit_prepared(prepared, settings, fold))
+    return judge(prepared, fold, fit_prepared(prepared, settings, fold, model.starts(settings)))
 
 
 def _error_of_sum(by_fold: pd.DataFrame) -> pd.Series:

@@ -12,6 +12,7 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions
 from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import observe
 
@@ -165,7 +166,10 @@ def fit_average(
 
 
 def prepare_all(
-    curves: Curves, models: Sequence[str | Path | ModelSpec], domains: Sequence[str] | None = None
+    curves: Curves,
+    models: Sequence[str | Path | ModelSpec],
+    domains: Sequence[str] | None = None,
+    holdouts: Sequence[Holdout] = (),
 ) -> dict[str, Prepared]:
     """Compile models for the same curves, by name.
 
@@ -183,7 +187,7 @@ def prepare_all(
     if len(set(described.values())) > 1:
         listed = "; ".join(f"{name}: {', '.join(of_law)}" for name, of_law in described.items())
         raise DataError(f"the models describe different domains ({listed}): name those in common with --domains")
-    return {spec.name: prepare(curves, spec, domains=domains) for spec in specs}
+    return {spec.name: prepare(curves, spec, domains=domains, holdouts=holdouts) for spec in specs}
 
 
 def check_models(names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.inference.settings import SamplerSettings
@@ -37,12 +37,12 @@ class Convergence(NamedTuple):
 
 def convergence(draws: FloatArray) -> Convergence:
     """Return the rank-normalised split R-hat, bulk ESS and tail ESS of draws (chain, draw, quantities)."""
-    axes = {"chain_axis": 0, "draw_axis": 1}
-    return Convergence(
-        array_stats.rhat(draws, **axes),
-        array_stats.ess(draws, **axes),
-        array_stats.ess(draws, **axes, method="tail", prob=(0.05, 0.95)),
+    found = (
+        array_stats.rhat(draws, chain_axis=0, draw_axis=1),
+        array_stats.ess(draws, chain_axis=0, draw_axis=1),
+        array_stats.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95)),
     )
+    return Convergence(*(np.asarray(values) for values in found))
 
 
 def diagnose(tree: xr.DataTree, watched: Sequence[Convergence], settings: SamplerSettings) -> tuple[bool, str]:

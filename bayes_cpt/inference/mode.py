@@ -69,7 +69,7 @@ class Approximation(NamedTuple):
         squares = (away**2).sum(axis=-1)
         heights = self.log_weight - np.linalg.slogdet(self.scale)[1]
         logs = heights[..., None] - (freedom + size) / 2 * np.log1p(squares / freedom)
-        total = logsumexp(logs, axis=1)
+        total = np.asarray(logsumexp(logs, axis=1))
         pull = -(freedom + size) / (freedom + squares) * np.exp(logs - total[:, None])
         return total, ((pull[..., None] * away) @ inverse).sum(axis=1)
 

@@ -1,18 +1,17 @@
 """Draws from the posterior of a block of parameters, until they have converged: ``SAMPLERS`` by name.
 
-``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then goes on
-until its draws have converged or a limit of time is reached. Draws kept are from the last half of what it ran, or from
-all after adaptation if that is enough. ``nuts`` is the reference: nutpie's NUTS in coordinates that the mode's
+``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then runs in
+rounds until the draws of a round have converged or a limit of time is reached. Each round takes twice the time of the
+one before, by trajectories twice as long, and later by more of them. Draws kept are of the last round. ``nuts`` is the reference: nutpie's NUTS in coordinates that the mode's
 curvature makes white, with a fixed number of draws.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from threading import Event
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,10 +23,14 @@ from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
 from bayes_cpt.inference.mode import CANDIDATES, INFLATION, Approximation, approximate, starts_from
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.inference.tempering import Target, common_whitening, tempered, trajectory
-from bayes_cpt.posterior.density import Density
+from bayes_cpt.posterior.density import Densities, Density
 
 WALKERS = 32
 """Chains in each population."""
+SHORTEST = 24
+"""Smallest number of trajectories of a walker before draws are judged."""
+MOST_LEAPFROGS = 64
+"""Largest number of leapfrog steps of a trajectory; after that, more trajectories are run instead."""
 REPORTS = 0.5
 """Seconds between two reports of progress."""
 TARGET_ACCEPT = 0.95
@@ -112,7 +115,9 @@ def sample_blocks(blocks: Sequence[Block], settings: SamplerSettings, report: Re
             if stopped.is_set():
                 raise KeyboardInterrupt
             notes[place] = note
-            report(Status("fit", min((time.monotonic() - began) / settings.seconds, 1.0), "; ".join(filter(None, notes))))
+            report(
+                Status("fit", min((time.monotonic() - began) / settings.seconds, 1.0), "; ".join(filter(None, notes)))
+            )
 
         return told
 
@@ -132,26 +137,24 @@ def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[
     target, shape = Target(count.at, start), (settings.chains, WALKERS)
     walkers, kernel = tempered(target, shape, random, common_whitening, lambda at: progress(f"adapting {at:.2f}"))
     needed = -(-settings.draws // WALKERS)
-    states, values, length = [], [], needed
+    length, note = max(needed, SHORTEST), "sampling"
     while True:
-        while len(states) < length:
+        states = []
+        for _ in range(length):
+            progress(note)
             walkers, _accepted = trajectory(target, walkers, kernel, random)
-            states.append(walkers.x)
-            values.append(walkers.value)
-        chosen = np.linspace(0 if length == needed else length // 2, length - 1, needed).astype(int)
-        x = _by_chain(np.stack([states[place] for place in chosen], axis=2), settings.draws)
+            states.append((walkers.x, walkers.value))
+        chosen = [states[place] for place in np.linspace(0, length - 1, needed).astype(int)]
+        x, log_density = (_by_chain(np.stack(of, axis=2), settings.draws) for of in zip(*chosen, strict=True))
         found = convergence(block.watched(x))
-        progress(str(found))
         if enough(found, settings) or time.monotonic() - began > settings.seconds:
             break
-        length *= 2
-    return Drawn(
-        x=x,
-        log_density=_by_chain(np.stack([values[place] for place in chosen], axis=2), settings.draws),
-        diverging=np.zeros(x.shape[:2], dtype=bool),
-        modes=start.nearest(x),
-        evaluations=count.vectors,
-    )
+        note = str(found)
+        if kernel.leapfrogs < MOST_LEAPFROGS:
+            kernel = kernel._replace(leapfrogs=2 * kernel.leapfrogs)
+        else:
+            length *= 2
+    return Drawn(x, log_density, np.zeros(x.shape[:2], dtype=bool), start.nearest(x), count.vectors)
 
 
 class Counted:
@@ -166,7 +169,7 @@ class Counted:
         return self.density.at(x)
 
 
-def modes(densities: Callable[..., Any], density: Density, random: np.random.Generator) -> Approximation:
+def modes(densities: Densities, density: Density, random: np.random.Generator) -> Approximation:
     """Return the approximation at the modes that are found from the prior."""
     return approximate(densities, starts_from(densities, density.prior_draws(CANDIDATES, random)))
 
@@ -175,7 +178,7 @@ def enough(found: Convergence, settings: SamplerSettings) -> bool:
     """Return whether to stop: draws have converged, or are too few for it and mix as well as they can."""
     if settings.chains * settings.draws >= 2 * ESS_LIMIT:
         return found.converged
-    return min(found.bulk.min(), found.tail.min()) >= settings.chains * settings.draws / 4
+    return bool(min(found.bulk.min(), found.tail.min()) >= settings.chains * settings.draws / 4)
 
 
 def _by_chain(states: FloatArray, draws: int) -> FloatArray:
@@ -239,7 +242,7 @@ def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str]
         log_density=stats["logp"].to_numpy(),
         diverging=stats["diverging"].to_numpy(),
         modes=np.ones(1),
-        evaluations=int(stats["n_steps"].sum()),
+        evaluations=int(stats["n_steps"].to_numpy().sum()),
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from bayes_cpt.errors import FitFileError, SpecError
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.laws.features import FittedRange
+from bayes_cpt.laws.law import Law
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import ModelSpec, parse_spec
@@ -151,7 +153,12 @@ def _model(tree: xr.DataTree, path: str | Path) -> ModelSpec:
         raise FitFileError(
             f"the model of {path} cannot be read: register laws and components of your own before you load it ({error})"
         ) from error
-    before, now = np.array(json.loads(tree.attrs["law_fingerprint"])), np.array(spec.law.fingerprint())
-    if before.shape != now.shape or not np.allclose(before, now, rtol=SAME, atol=0, equal_nan=True):
+    if not same_definition(spec.law, json.loads(tree.attrs["law_fingerprint"])):
         raise FitFileError(f"{path} was fitted by another definition of law {spec.law.name!r}: fit the data again")
     return spec
+
+
+def same_definition(law: Law, fingerprint: Sequence[float]) -> bool:
+    """Return whether a law has this fingerprint, which may be from another machine."""
+    before, now = np.array(fingerprint), np.array(law.fingerprint())
+    return before.shape == now.shape and np.allclose(before, now, rtol=SAME, atol=0, equal_nan=True)

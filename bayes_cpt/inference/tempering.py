@@ -22,7 +22,7 @@ from bayes_cpt.inference.mode import Approximation
 from bayes_cpt.posterior.density import Densities
 
 LEAPFROGS = 8
-"""Number of leapfrog steps of a trajectory."""
+"""Number of leapfrog steps of a trajectory; longer ones pay where a posterior is far from normal."""
 STEP = 0.35
 """First step size, in whitened coordinates."""
 STEP_RANGE = (0.3, 1.2)
@@ -73,10 +73,11 @@ class Walkers(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """How walkers move: in coordinates z with x = scale z, by leapfrog steps of a size."""
+    """How walkers move: in coordinates z with x = scale z, by a number of leapfrog steps of a size."""
 
     scale: FloatArray
     step: float
+    leapfrogs: int = LEAPFROGS
 
 
 class Target(NamedTuple):
@@ -85,9 +86,11 @@ class Target(NamedTuple):
     densities: Densities
     approximation: Approximation
 
-    def at(self, x: FloatArray) -> Walkers:
-        """Return walkers at vectors (populations, walkers, size)."""
-        return Walkers(x, *self.densities(x), *self.approximation.log_density(x))
+    def at(self, x: FloatArray, inverse: float) -> Walkers:
+        """Return walkers at vectors (populations, walkers, size); the approximation matters below 1 alone."""
+        value, gradient = self.densities(x)
+        near = (value, gradient) if inverse == 1 else self.approximation.log_density(x)
+        return Walkers(x, value, gradient, *near)
 
 
 def tempered(
@@ -119,7 +122,7 @@ def tempered(
     Kernel
         Adapted to it. It stays as it is while draws are kept: they would not be those of the posterior otherwise.
     """
-    walkers = target.at(target.approximation.draw(shape, random))
+    walkers = target.at(target.approximation.draw(shape, random), 0.0)
     inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP)
     while inverse < 1:
         gain = walkers.value - walkers.near
@@ -213,9 +216,9 @@ def trajectory(
     start = momentum = random.standard_normal(walkers.x.shape)
     at, (before, slope) = walkers, walkers.at_temperature(inverse)
     after = before
-    for _ in range(LEAPFROGS):
+    for _ in range(kernel.leapfrogs):
         momentum = momentum + step / 2 * (slope @ kernel.scale)
-        at = target.at(at.x + (step * momentum) @ np.swapaxes(kernel.scale, -1, -2))
+        at = target.at(at.x + (step * momentum) @ np.swapaxes(kernel.scale, -1, -2), inverse)
         after, slope = at.at_temperature(inverse)
         momentum = momentum + step / 2 * (slope @ kernel.scale)
     with np.errstate(over="ignore", invalid="ignore"):  # energies overflow outside the support of the density

@@ -9,12 +9,13 @@ model in PyMC, and a test compares the two for every shipped model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue] - as documented
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.posterior.priors import (
@@ -36,8 +37,10 @@ from bayes_cpt.statistical_model.model_files import ModelSpec
 from bayes_cpt.statistical_model.observations import Observations
 from bayes_cpt.statistical_model.out_of_domain import SCALE, Changes, combination, departure_columns, variance
 
-ROWS = 64
-"""Number of vectors evaluated in one call."""
+TOGETHER = 16_000
+"""Number of points, over all vectors, that are evaluated in one call: arrays of more do not fit into the cache."""
+ROWS = (16, 128)
+"""Smallest and largest number of vectors evaluated in one call."""
 
 type Data = Mapping[str, Any]
 type LogDensity = Callable[[jax.Array, Data], jax.Array]
@@ -77,12 +80,19 @@ class Density:
         Where a density is not finite it is minus infinity, with gradient 0.
         """
         flat = x.reshape(-1, x.shape[-1])
-        rows = np.concatenate([flat, np.zeros((-len(flat) % ROWS, flat.shape[1]))]).reshape(-1, ROWS, flat.shape[1])
+        count = self._rows
+        rows = np.concatenate([flat, np.zeros((-len(flat) % count, flat.shape[1]))]).reshape(-1, count, flat.shape[1])
         together = _together(self.function)
         parts = [together(each, self.data) for each in rows]
         value = np.concatenate([np.asarray(part[0]) for part in parts])[: len(flat)].reshape(x.shape[:-1])
         gradient = np.concatenate([np.asarray(part[1]) for part in parts])[: len(flat)].reshape(x.shape)
         return finite(value, gradient)
+
+    @cached_property
+    def _rows(self) -> int:
+        """Number of vectors evaluated in one call."""
+        points = sum(len(data["count"]) for data in self.data["losses"].values())
+        return int(np.clip(2 ** int(np.log2(TOGETHER / points)), *ROWS))
 
     def alone(self, x: FloatArray) -> tuple[float, FloatArray]:
         """Return the log density of one vector and its gradient."""
@@ -136,7 +146,9 @@ def blocks(
     groups = [of_law] if joined else [(domain,) for domain in of_law]
     groups += [(domain,) for domain in observations.out_of_domain]
     return [
-        _block(tuple(entry for entry in every if entry.domain in {"", *group}), {name: likelihoods[name] for name in group})
+        _block(
+            tuple(entry for entry in every if entry.domain in {"", *group}), {name: likelihoods[name] for name in group}
+        )
         for group in groups
     ]
 
@@ -196,7 +208,7 @@ def _block(chosen: tuple[Entry, ...], likelihoods: Mapping[str, tuple[Likelihood
         for domain, trace in traces.items():
             own = {name: values[at] for name, at in places[domain].items()}
             inputs = jax.tree.leaves((own, data["losses"][domain]))
-            [found] = jax.core.eval_jaxpr(trace.jaxpr, data["constants"][domain], *inputs)
+            [found] = eval_jaxpr(trace.jaxpr, data["constants"][domain], *inputs)
             total = total + found
         return total
 
@@ -211,7 +223,9 @@ def _of_domain(model: DomainModel, bins: Bins) -> tuple[Likelihood, Data]:
         columns = {name: unwrapped(values) for name, values in effect_columns(model, evaluation).items()}
         parts = [parameters[f"{name}_scale"] * values for name, values in columns.items()]
         scaled = jnp.concatenate(parts) if parts else jnp.zeros((0, len(bins.count)))
-        law, noise = (jnp.broadcast_to(unwrapped(part), bins.count.shape) for part in (evaluation.law, evaluation.noise_variance))
+        law, noise = (
+            jnp.broadcast_to(unwrapped(part), bins.count.shape) for part in (evaluation.law, evaluation.noise_variance)
+        )
         return log_likelihood(law, noise, scaled, data)
 
     return likelihood, bins.data
@@ -259,8 +273,8 @@ def _low_rank(residual: jax.Array, weight: jax.Array, columns: jax.Array) -> jax
     return value_and_gradient(residual, weight, columns, jnp)[0]
 
 
-def _forward(*inputs: jax.Array) -> tuple[jax.Array, Sequence[jax.Array]]:
-    value, *gradients = value_and_gradient(*inputs, jnp)
+def _forward(residual: jax.Array, weight: jax.Array, columns: jax.Array) -> tuple[jax.Array, Sequence[jax.Array]]:
+    value, *gradients = value_and_gradient(residual, weight, columns, jnp)
     return value, gradients
 
 

@@ -49,7 +49,7 @@ class Scale(NamedTuple):
 
 
 def _half_normal(x: jax.Array, given: Arguments) -> jax.Array:
-    return jnp.log(2) + norm.logpdf(jnp.exp(x), 0, given["sigma"]) + x
+    return norm.logpdf(jnp.exp(x), 0, given["sigma"]) + x + np.log(2)
 
 
 def _logistic(x: jax.Array, alpha: FloatArray | float, beta: FloatArray | float) -> jax.Array:
@@ -64,31 +64,32 @@ def _normals(random: np.random.Generator, given: FloatArray, count: int) -> Floa
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
         "Normal": Scale(
-            lambda x, given: x,
+            lambda x, _given: x,
             lambda x, given: norm.logpdf(x, given["mu"], given["sigma"]),
             lambda random, given, count: given["mu"] + given["sigma"] * _normals(random, given["mu"], count),
         ),
         "LogNormal": Scale(
-            lambda x, given: jnp.exp(x),
+            lambda x, _given: jnp.exp(x),
             lambda x, given: norm.logpdf(x, jnp.log(given["median"]), given["sigma"]),
-            lambda random, given, count: np.log(given["median"])
-            + given["sigma"] * _normals(random, given["sigma"], count),
+            lambda random, given, count: (
+                np.log(given["median"]) + given["sigma"] * _normals(random, given["sigma"], count)
+            ),
         ),
         "HalfNormal": Scale(
-            lambda x, given: jnp.exp(x),
+            lambda x, _given: jnp.exp(x),
             _half_normal,
             lambda random, given, count: np.log(np.abs(given["sigma"] * _normals(random, given["sigma"], count))),
         ),
         "Beta": Scale(
-            lambda x, given: jax.nn.sigmoid(x),
+            lambda x, _given: jax.nn.sigmoid(x),
             lambda x, given: _logistic(x, given["alpha"], given["beta"]),
             lambda random, given, count: logit(
                 random.beta(given["alpha"], given["beta"], (count, len(given["alpha"]))).clip(1e-300, 1 - 1e-16)
             ),
         ),
         "Uniform": Scale(
-            lambda x, given: given["lower"] + (given["upper"] - given["lower"]) * jax.nn.sigmoid(x),
-            lambda x, given: _logistic(x, 1.0, 1.0),
+            lambda x, given: given["lower"] + jax.nn.sigmoid(x) * (given["upper"] - given["lower"]),
+            lambda x, _given: _logistic(x, 1.0, 1.0),
             lambda random, given, count: logit(random.uniform(size=(count, len(given["lower"])))),
         ),
     }
@@ -206,7 +207,9 @@ def bins_of(
     drawn = parameter_values(every, prior_draws(every, BIN_DRAWS, np.random.default_rng(0)))
     found = {}
     for domain, model in models.items():
-        curves = bending_curves(evaluate(model, observations.design, of_domain(drawn, domain)), observations.loss_scales[domain])
+        curves = bending_curves(
+            evaluate(model, observations.design, of_domain(drawn, domain)), observations.loss_scales[domain]
+        )
         found[domain] = binned(
             observations.design, observations.places[domain], observations.losses[domain], curves, holdouts
         )

@@ -9,9 +9,9 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayes_cpt._support.typing import Array, FloatArray
 from bayes_cpt.errors import SpecError
+from bayes_cpt.posterior.low_rank_op import marginal_log_likelihood
 from bayes_cpt.statistical_model.likelihood import DomainModel, coefficients, domain_models, effect_columns, evaluate
-from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihood
-from bayes_cpt.statistical_model.model_files import FAMILIES, ModelSpec, Prior
+from bayes_cpt.statistical_model.model_files import ModelSpec, Prior
 from bayes_cpt.statistical_model.observations import Observations
 from bayes_cpt.statistical_model.out_of_domain import (
     PARAMETERS,
@@ -93,10 +93,8 @@ def _variable(
 
 def _arguments(prior: Prior, observations: Observations, domains: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the arguments of a prior as PyMC takes them, (domains,) each."""
-    family = FAMILIES[prior.family]
-    scales = np.array([observations.scale(prior.unit, domain) for domain in domains])
-    values = {key: np.array([prior.argument(key, domain) for domain in domains]) for key in family.arguments}
-    arguments = {key: value * scales if key in family.scaled else value for key, value in values.items()}
+    by_domain = [prior.in_units(observations.scale(prior.unit, domain), domain) for domain in domains]
+    arguments = {key: np.array([given[key] for given in by_domain]) for key in by_domain[0]}
     if prior.family == "LogNormal":
         arguments["mu"] = np.log(arguments.pop("median"))
     return arguments

@@ -10,9 +10,8 @@ Fits use bins; forecasts, scores and predictive checks use the measured points.
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,8 @@ type Segment = tuple[float, int, int, int]
 """Minus the largest distance from a straight line, the first point, where to divide, and the end."""
 
 
-class Bins(NamedTuple):
+@dataclass(frozen=True)
+class Bins:
     """The measured losses of one domain, averaged in bins.
 
     Parameters
@@ -80,7 +80,7 @@ class Bins(NamedTuple):
         whole = np.ones(len(self.count))
         whole[self.member[~kept]] = 0.0
         of_data = {name: values * whole for name, values in self.data.items()}
-        return self._replace(**of_data)
+        return replace(self, **of_data)
 
 
 def binned(
@@ -102,7 +102,8 @@ def binned(
     holdouts
         Parts of the runs that will be left out of fits: bins end where they begin.
     """
-    cut = np.array([holdout.first_steps(design.runs) for holdout in holdouts]).reshape(-1, len(design.runs))
+    cut = np.array([holdout.first_steps(design.runs) for holdout in holdouts], dtype=np.int64)
+    cut = cut.reshape(-1, len(design.runs))
     label = np.empty(len(places), dtype=np.int64)  # of each measured loss: the first of its bin
     for run in range(len(design.runs)):
         here = np.flatnonzero(design.run[places] == run)
@@ -162,7 +163,7 @@ def _scatter(steps: FloatArray, losses: FloatArray, bin_of: IntArray, count: Flo
     return np.where(count > 2, np.bincount(bin_of, (loss - slope[bin_of] * step) ** 2), 0.0)
 
 
-def _parts(steps: IntArray, cuts: FloatArray) -> IntArray:
+def _parts(steps: IntArray, cuts: IntArray) -> IntArray:
     """Return where the parts of a run's points begin, and their number: its start, and what begins at a cut."""
     return np.unique([0, *np.searchsorted(steps, [1, *cuts]), len(steps)])
 
@@ -187,9 +188,7 @@ def _ends(steps: IntArray, curves: Curves, parts: IntArray) -> IntArray:
         points += sum(map(_points, divided)) - 1
         for each in divided:
             heapq.heappush(segments, each)
-    starts = [
-        np.arange(start, end) if end - start < LEAST else [start] for _, start, _, end in (*whole, *segments)
-    ]
+    starts = [np.arange(start, end) if end - start < LEAST else [start] for _, start, _, end in (*whole, *segments)]
     return np.sort(np.concatenate([*starts, [len(steps)]]))
 
 

@@ -5,20 +5,14 @@ noise), Z the columns (k, n) of k effects at one standard deviation. Then ``S^-1
 ``det S = det M / det W`` with ``M = I + Z W Z^T``, at a cost linear in n. Everything runs on NumPy and on ``jax.numpy``
 (the argument ``xp``), with leading dimensions.
 
-For PyTensor it is one operation that returns its own gradient: a few products, the same for NumPy and JAX. With
-automatic differentiation the same formula takes twice the time, and Numba takes minutes to compile it.
+The gradient is written out: a few products, the same for NumPy and JAX. Automatic differentiation of the same formula
+takes twice the time.
 """
 
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.op import Op
-from pytensor.link.jax.dispatch import jax_funcify  # pyright: ignore[reportPrivateImportUsage] - as documented
 
 from bayes_cpt._support.typing import Array, FloatArray
 
@@ -87,54 +81,3 @@ def value_and_gradient(residual: Array, weight: Array, columns: Array, xp: Modul
     gradient_weight = -0.5 * (left**2 + (columns * spread).sum(axis=0))
     gradient_columns = effects[:, None] * (weight * left) - spread * weight
     return value, -weight * left, gradient_weight, gradient_columns
-
-
-class LowRankGaussian(Op):
-    """Outputs the log density up to constants, then its gradients by residual, weight and columns."""
-
-    __props__ = ()
-
-    def make_node(self, *inputs: Variable) -> Apply:
-        """Return the node; the inputs are residual, weight and columns of `value_and_gradient`."""
-        tensors = [pt.as_tensor(value) for value in inputs]
-        return Apply(self, tensors, [pt.dscalar(), *(value.type() for value in tensors)])
-
-    def perform(self, node: Apply, inputs: Any, output_storage: Any) -> None:
-        """Compute with NumPy."""
-        del node
-        for storage, value in zip(output_storage, value_and_gradient(*inputs), strict=True):
-            storage[0] = np.asarray(value)
-
-    def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
-        """Return the shapes of the outputs."""
-        del node
-        return [(), *shapes]
-
-    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
-        """Return the cotangents of the inputs; only the value can be differentiated, and once."""
-        del inputs
-        if not all(isinstance(cotangent.type, DisconnectedType) for cotangent in cotangents[1:]):
-            raise NotImplementedError("the gradients of LowRankGaussian cannot be differentiated again")
-        return [cotangents[0] * gradient for gradient in outputs[1:]]
-
-
-@jax_funcify.register(LowRankGaussian)
-def _with_jax(op: LowRankGaussian, **kwargs: Any) -> Any:
-    del op, kwargs
-    return lambda residual, weight, columns: value_and_gradient(residual, weight, columns, jnp)
-
-
-def marginal_log_likelihood(losses: Array, mean: Array, variance: Array, columns: Array, measured: Array) -> Array:
-    """Return the log density of ``Normal(mean, diag(variance) + columns^T columns)`` at the measured losses.
-
-    Parameters
-    ----------
-    losses, mean, variance
-        (n,).
-    columns
-        (k, n) One row per effect, scaled by its standard deviation.
-    measured
-        (n,) 1 where a loss was measured, 0 elsewhere.
-    """
-    value, *_gradients = LowRankGaussian().make_node(losses - mean, measured / variance, columns).outputs
-    return value - 0.5 * (measured * pt.log(2 * np.pi * variance)).sum()

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pytest
+from bayes_cpt.calibration.batched_hmc import chains_through
+from bayes_cpt.inference.density import density_of, side_by_side
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.calibration.batched_hmc import chains_through
 from bayes_cpt.calibration.calibrate import LEVEL, LOG_DENSITY, Calibration, calibrate, prior_draws, simulated_losses
 from bayes_cpt.calibration.uniformity import uniformity
-from bayes_cpt.inference.density import density_of, side_by_side
 from bayes_cpt.inference.fit import Prepared, prepare
 from bayes_cpt.inference.mode import climb
 from bayes_cpt.plots.calibration import plot_calibration

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bayes_cpt.inference.density import Density
 
 from bayes_cpt.errors import DataError
-from bayes_cpt.inference.density import Density
 from bayes_cpt.inference.sampling import sample_density, whiten
 from bayes_cpt.inference.settings import SamplerSettings
 

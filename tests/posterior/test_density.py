@@ -5,7 +5,6 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
-
 from bayes_cpt.inference.density import Density, constrained, density_of, side_by_side, traced
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pymc as pm
 import pytest
+from bayes_cpt.statistical_model.pymc_model import build
 from conftest import tiny_curves
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
@@ -11,7 +12,6 @@ from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.simulation.simulate import simulate
 from bayes_cpt.statistical_model.model_files import model_names, parse_spec, read_spec
 from bayes_cpt.statistical_model.observations import observe
-from bayes_cpt.statistical_model.pymc_model import build
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from bayes_cpt.statistical_model.pymc_model import build, measured_points
 from conftest import scheduled
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,6 @@ from bayes_cpt.statistical_model.out_of_domain import (
     start_of,
     variance,
 )
-from bayes_cpt.statistical_model.pymc_model import build, measured_points
 
 TRUE = {"k_pt": 0.6, "k_cpt": 0.5}
 NOISE = 0.003
