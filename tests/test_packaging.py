@@ -58,7 +58,7 @@ def test_the_reader_of_imports_finds_them():
 
 
 def test_what_is_declared_is_imported():
-    backends = {"netcdf4"}  # xarray loads it by name
+    backends = {"netcdf4", "filelock"}  # xarray loads the one by name, JAX the other for its cache of bounded size
     providers = packages_distributions()
     imported = {normal(one) for name in third_party_imports("bayes_cpt") for one in providers[name]}
     assert imported | backends >= RUNTIME | EXTRAS

@@ -4,20 +4,17 @@ import json
 import sys
 from pathlib import Path
 
-import arviz as az
 import numpy as np
-import pymc as pm
 import pytest
 import xarray as xr
-from bayes_cpt.inference.density import Density
-from bayes_cpt.statistical_model.pymc_model import build
 
 import bayes_cpt as bc
 from bayes_cpt.cli import main
 from bayes_cpt.evaluation.scores import averaged, score, score_draws
-from bayes_cpt.inference.fit import Prepared, with_data
+from bayes_cpt.inference.fit import with_data
+from bayes_cpt.posterior.parameters import parameter_tree
+from bayes_cpt.posterior.priors import parameter_values, prior_draws
 from bayes_cpt.runs.holdout import NOTHING
-from bayes_cpt.statistical_model.observations import observe
 
 PLAN = """\
 parent = "pt"
@@ -33,22 +30,13 @@ warmup = 100
 @pytest.fixture(scope="module")
 def made_up(simulated: bc.Curves) -> bc.Fit:
     """Return a fit to draws of the prior: nothing is compiled for JAX or sampled."""
-    spec = bc.read_spec("cpt")
-    observations = observe(simulated, spec.law, ["pt"])
-    model = build(spec, observations)
-    variables = [*model.free_RVs, *model.deterministics]
-    values = pm.draw(variables, draws=60, random_seed=1, mode="FAST_COMPILE")
-    drawn = az.from_dict(
-        {
-            "posterior": {str(one.name): value[None] for one, value in zip(variables, values, strict=True)},
-            "sample_stats": {"diverging": np.zeros((1, 60), bool)},
-        },
-        coords={name: list(labels or ()) for name, labels in model.coords.items()},
-        dims={name: list(dims) for name, dims in model.named_vars_to_dims.items() if name in model.named_vars},
-    )
+    prepared = bc.prepare(simulated, "cpt", domains=["pt"])
+    every = [entry for density in prepared.densities for entry in density.entries]
+    values = parameter_values(every, prior_draws(every, 60, np.random.default_rng(1))[None])
+    drawn = parameter_tree(prepared.spec, prepared.models, prepared.observations, values)
+    drawn["sample_stats"] = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((1, 60), bool))})
     drawn.attrs = {"seed": 1, "sampling": json.dumps({"draws": 60}), "converged": 1, "verdict": "draws of the prior"}
-    unused = Density(lambda _: (0.0, np.zeros(0)), {}, np.zeros(0), {})
-    return with_data(Prepared(spec, simulated, observations, model, unused), NOTHING, drawn)
+    return with_data(prepared, NOTHING, drawn)
 
 
 @pytest.fixture(scope="module")

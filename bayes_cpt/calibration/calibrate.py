@@ -22,7 +22,7 @@ from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.calibration.uniformity import band, holm, uniformity
 from bayes_cpt.inference.fit import Prepared
 from bayes_cpt.inference.mode import INFLATION, Approximation, climb, precision, whitening_scale
-from bayes_cpt.inference.tempering import Target, tempered, trajectory
+from bayes_cpt.inference.tempering import Target, Walkers, tempered, trajectory
 from bayes_cpt.posterior.density import Densities, Density, side_by_side
 from bayes_cpt.posterior.priors import Entry, of_domain
 from bayes_cpt.statistical_model.discrepancy import effect_labels
@@ -170,40 +170,33 @@ def calibrate(
     losses = (simulator or simulated_losses)(prepared, truths, random)
     ranks, log_density = [], []
     for density, x in drawn.items():
-        states, values = _posteriors(density, x, losses, draws, trajectories, random, done)
-        ranks.append(_ranks(states))
-        log_density.append(values)
+        densities = side_by_side(density, losses)
+        walkers = _walkers(density, densities, (simulations, draws), random, trajectories, done)
+        ranks.append(_ranks(np.concatenate([x[:, None], walkers.x], axis=1)))
+        log_density.append(np.concatenate([densities(x[:, None])[0], walkers.value], axis=1))
     ranks.append(_ranks(np.sum(log_density, axis=0)[..., None]))
-    labels = [entry.label for entry in truths]
+    labels = [*(entry.label for entry in truths), LOG_DENSITY]
     index = pd.RangeIndex(simulations, name="simulation")
-    return Calibration(
-        prepared.spec.name, pd.DataFrame(np.concatenate(ranks, axis=1), index, [*labels, LOG_DENSITY]), draws
-    )
+    return Calibration(prepared.spec.name, pd.DataFrame(np.concatenate(ranks, axis=1), index, labels), draws)
 
 
-def _posteriors(
+def _walkers(  # noqa: PLR0917 - of one use
     density: Density,
-    truths: FloatArray,
-    losses: Mapping[str, Mapping[str, FloatArray]],
-    draws: int,
-    trajectories: int,
+    densities: Densities,
+    shape: tuple[int, int],
     random: np.random.Generator,
+    trajectories: int,
     done: Callable[[int, int], None],
-) -> tuple[FloatArray, FloatArray]:
-    """Return true vectors and draws (simulations, 1 + draws, size) of a block, and their log densities."""
-    densities = side_by_side(density, losses)
-    target = Target(densities, _approximations(density, densities, len(truths), random))
+) -> Walkers:
+    """Return walkers (simulations, draws) at the posteriors of a block's parameters."""
+    target = Target(densities, _approximations(density, densities, shape[0], random))
     # fewer walkers than coordinates do not show their covariance: each population keeps that of its mode
     scale = target.approximation.scale[:, 0] / INFLATION
-    walkers, kernel = tempered(target, (len(truths), draws), random, lambda _x: scale, lambda _at: None)
-    for trajectory_done in range(trajectories):
+    walkers, kernel = tempered(target, shape, random, lambda _x: scale, lambda _at: None)
+    for place in range(trajectories):
         walkers, _accepted = trajectory(target, walkers, kernel, random)
-        done(trajectory_done + 1, trajectories)
-    true_values = densities(truths[:, None])[0]
-    return (
-        np.concatenate([truths[:, None], walkers.x], axis=1),
-        np.concatenate([true_values, walkers.value], axis=1),
-    )
+        done(place + 1, trajectories)
+    return walkers
 
 
 def _approximations(density: Density, densities: Densities, members: int, random: np.random.Generator) -> Approximation:

@@ -26,7 +26,9 @@ from bayes_cpt.cli.options import (
     PreTrained,
     Priors,
     Resume,
+    SamplerName,
     Scheduler,
+    Seconds,
     Seed,
     Tune,
     Where,
@@ -101,6 +103,8 @@ def fit(
     seed: Seed = 1,
     draws: Draws = DEFAULTS.draws,
     tune: Tune = DEFAULTS.tune,
+    sampler: SamplerName = DEFAULTS.sampler,
+    seconds: Seconds = DEFAULTS.seconds,
     chains: Annotated[int, typer.Option(min=2, help="Number of chains.")] = DEFAULTS.chains,
     prior_predictive: Annotated[
         Path | None,
@@ -125,7 +129,8 @@ def fit(
     if prior_predictive:
         drawn = bc.prior_predictive(curves, specs[0], domains=names, seed=seed)
         draw(bc.plot_prior_predictive(drawn), prior_predictive)
-    fitted = bc.fit_average(curves, specs, shares, domains=names, draws=draws, tune=tune, chains=chains, seed=seed)
+    options = {"sampler": sampler, "draws": draws, "tune": tune, "chains": chains, "seconds": seconds, "seed": seed}
+    fitted = bc.fit_average(curves, specs, shares, domains=names, **options)
     checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
     kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
@@ -226,6 +231,8 @@ def backtest(
     seed: Seed = 1,
     draws: Draws = REFIT.draws,
     tune: Tune = REFIT.tune,
+    sampler: SamplerName = REFIT.sampler,
+    seconds: Seconds = REFIT.seconds,
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
@@ -244,6 +251,8 @@ def backtest(
             cut=cut,
             draws=draws,
             tune=tune,
+            sampler=sampler,
+            seconds=seconds,
             seed=seed,
             done=each_job(report, "backtest"),
             keep=folder_of_folds(output),
@@ -278,6 +287,8 @@ def compare(
     seed: Seed = 1,
     draws: Draws = REFIT.draws,
     tune: Tune = REFIT.tune,
+    sampler: SamplerName = REFIT.sampler,
+    seconds: Seconds = REFIT.seconds,
     refits: Annotated[
         int,
         typer.Option(min=0, help="With more folds than this, refit only those where importance sampling (PSIS) fails."),
@@ -304,6 +315,8 @@ def compare(
             cut=cut,
             draws=draws,
             tune=tune,
+            sampler=sampler,
+            seconds=seconds,
             seed=seed,
             refits=refits,
             done=each_job(report, "compare"),
@@ -320,7 +333,7 @@ def compare(
     if result.rough:
         print("elpd is rough, since few draws are close to the runs left out: compare models by wis and weight")
     if not converged:
-        print("not all fits converged: sample longer (--draws, --tune)", file=sys.stderr)
+        print("not all fits converged: give them more time (--seconds)", file=sys.stderr)
     if done < result.folds:
         print(f"interrupted after {done} of {result.folds} folds; {RESUME}", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -70,7 +70,11 @@ PreTrained = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Draws = Annotated[int, typer.Option(min=50, help="Draws per chain.")]
-Tune = Annotated[int, typer.Option(min=50, help="Warm-up draws per chain.")]
+Tune = Annotated[int, typer.Option(min=50, help="Warm-up draws per chain, with --sampler nuts.")]
+SamplerName = Annotated[
+    str, typer.Option("--sampler", help="tempered: many chains at once, until they converge; nuts: the reference.")
+]
+Seconds = Annotated[float, typer.Option(min=1, help="Time after which a fit stops, converged or not.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the finished folds of the same command that was stopped.")
 ]

@@ -79,7 +79,7 @@ def write_table(rows: "pd.DataFrame", path: Path) -> None:
 
 def remove_finished(folder: Path) -> None:
     """Delete the results of finished folds, once the table has them all."""
-    from bayes_cpt.evaluation.finished_jobs import remove  # noqa: PLC0415 - pandas takes time to load
+    from bayes_cpt.jobs.finished_jobs import remove  # noqa: PLC0415 - pandas takes time to load
 
     remove(folder)
 

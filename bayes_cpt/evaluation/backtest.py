@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt.errors import DataError, hint
-from bayes_cpt.evaluation.executor import place_of_work, run_jobs
-from bayes_cpt.evaluation.finished_jobs import begin, key_of
 from bayes_cpt.evaluation.scores import averaged, score_draws
-from bayes_cpt.evaluation.sendable_model import SendableModel, sendable
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
+from bayes_cpt.jobs.executor import place_of_work, run_jobs
+from bayes_cpt.jobs.finished_jobs import begin, key_of
+from bayes_cpt.jobs.sendable_model import SendableModel, sendable
 from bayes_cpt.runs.curves import Curves, measured_steps, select
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
@@ -305,7 +305,7 @@ def verdict(table: pd.DataFrame) -> str:
     kinds = {"run": "unseen runs", "tail": "runs of which the end was left out"}
     by_fold = table.drop_duplicates("fold")
     doubtful, done = int((~by_fold["converged"]).sum()), len(by_fold)
-    notes = [f"{doubtful} of the {done} fits did not converge: sample longer (--draws, --tune)"] if doubtful else []
+    notes = [f"{doubtful} of the {done} fits did not converge: give them more time (--seconds)"] if doubtful else []
     notes += [f"interrupted after {done} of {folds} folds"] if done < folds else []
     what = f"{table['run'].nunique()} {kinds.get(leave, f'runs of an unseen {leave}')}"
     return "; ".join([f"Backtest on {what}: {'; '.join(by_domain)}", *notes])

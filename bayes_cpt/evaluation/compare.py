@@ -13,16 +13,16 @@ from scipy.special import softmax
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.evaluation.backtest import described_curves, folds, unseen
-from bayes_cpt.evaluation.executor import place_of_work, run_jobs
-from bayes_cpt.evaluation.finished_jobs import begin, key_of
 from bayes_cpt.evaluation.reweighting import GOOD_K, reweighted
 from bayes_cpt.evaluation.scores import averaged, mean_distance, ordered_draws, score_draws
-from bayes_cpt.evaluation.sendable_model import SendableModel, sendable
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.forecasting.trajectories import Conditional, conditional
 from bayes_cpt.inference.average import prepare_all
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared
 from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
+from bayes_cpt.jobs.executor import place_of_work, run_jobs
+from bayes_cpt.jobs.finished_jobs import begin, key_of
+from bayes_cpt.jobs.sendable_model import SendableModel, sendable
 from bayes_cpt.runs.curves import Curves, measured_steps
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.low_rank_gaussian import log_density

@@ -58,9 +58,13 @@ def diagnose(tree: xr.DataTree, watched: Sequence[Convergence], settings: Sample
         Settings of the sampler.
     """
     table = summarise(tree, kind="diagnostics", round_to="none")
-    worst = max(table["r_hat"].max(), *(each.r_hat.max() for each in watched))
-    bulk = min(table["ess_bulk"].min(), *(each.bulk.min() for each in watched))
-    tail = min(table["ess_tail"].min(), *(each.tail.min() for each in watched))
+    for place, each in enumerate(watched):
+        table.loc[f"the final losses ({place + 1})"] = {
+            "r_hat": each.r_hat.max(),
+            "ess_bulk": each.bulk.min(),
+            "ess_tail": each.tail.min(),
+        }
+    worst, bulk, tail = table["r_hat"].max(), table["ess_bulk"].min(), table["ess_tail"].min()
     diverging = tree["sample_stats"]["diverging"].to_numpy()
     faults = []
     if not worst <= R_HAT_LIMIT:

@@ -27,6 +27,8 @@ SLIGHT = 0.01
 """Gain of a Newton step, in nats, below which a climb ends."""
 FREEDOM = 6.0
 """Degrees of freedom of the approximation: a posterior has wider tails than its mode shows."""
+FARTHEST = 1e100
+"""Distance from a mode at which the approximation stops falling: squares of more would overflow."""
 INFLATION = 1.3
 """Scale of the approximation, in standard deviations at the mode."""
 APART = 3.0
@@ -66,7 +68,7 @@ class Approximation(NamedTuple):
         freedom, size = FREEDOM, x.shape[-1]
         inverse = np.linalg.inv(self.scale)
         away = (x[:, None] - self.centre[:, :, None]) @ np.swapaxes(inverse, -1, -2)  # (members, modes, walkers, size)
-        squares = (away**2).sum(axis=-1)
+        squares = (np.minimum(np.abs(away), FARTHEST) ** 2).sum(axis=-1)
         heights = self.log_weight - np.linalg.slogdet(self.scale)[1]
         logs = heights[..., None] - (freedom + size) / 2 * np.log1p(squares / freedom)
         total = np.asarray(logsumexp(logs, axis=1))

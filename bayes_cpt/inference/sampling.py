@@ -1,22 +1,22 @@
 """Draws from the posterior of a block of parameters, until they have converged: ``SAMPLERS`` by name.
 
-``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then runs in
-rounds until the draws of a round have converged or a limit of time is reached. Each round takes twice the time of the
-one before, by trajectories twice as long, and later by more of them. Draws kept are of the last round. ``nuts`` is the reference: nutpie's NUTS in coordinates that the mode's
-curvature makes white, with a fixed number of draws.
+``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then runs
+in rounds until the draws of a round have converged or a limit of time is reached. Each round takes twice the time of
+the one before, by trajectories twice as long, and later by more of them. Draws kept are of the last round. ``nuts`` is
+the reference: nutpie's NUTS in coordinates that the mode's curvature makes white, with a fixed number of draws.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from threading import Event
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayes_cpt._support.progress import Reporter, Status
-from bayes_cpt._support.registry import Registry
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import SamplingError
 from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
@@ -227,10 +227,7 @@ def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str]
         blocking=False,
     )
     try:
-        while not running.is_finished:
-            progress("NUTS")
-            time.sleep(REPORTS)
-        trace = running.wait()
+        trace = _waited(running, progress)
     except BaseException:
         running.cancel()
         raise
@@ -246,5 +243,15 @@ def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str]
     )
 
 
-SAMPLERS: Registry[Sampler] = Registry("sampler", {"tempered": tempered_draws, "nuts": nuts_draws})
-"""Samplers by name."""
+def _waited(running: Any, progress: Callable[[str], None]) -> Any:
+    """Return the trace of a sampler in the background; meanwhile, report and look whether to stop."""
+    while True:
+        progress("NUTS")
+        try:
+            return running.wait(timeout=REPORTS)
+        except TimeoutError:
+            continue
+
+
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType({"tempered": tempered_draws, "nuts": nuts_draws})
+"""Samplers by the names of `bayes_cpt.inference.settings.SAMPLER_NAMES`."""

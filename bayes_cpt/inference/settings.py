@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
+from bayes_cpt.errors import DataError, hint
+
+SAMPLER_NAMES = ("tempered", "nuts")
+
 
 class SamplerOptions(TypedDict, total=False):
     """Keyword arguments of `bayes_cpt.fit` and other functions that sample: the fields of `SamplerSettings`."""
@@ -53,6 +57,11 @@ class SamplerSettings:
     seed: int = 1
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLER_NAMES:
+            known = " or ".join(SAMPLER_NAMES)
+            raise DataError(f"unknown sampler {self.sampler!r}{hint(self.sampler, SAMPLER_NAMES)}: use {known}")
+
     def changed(self, options: Mapping[str, Any]) -> "SamplerSettings":
         """Return settings with other values of some fields.
 
@@ -60,6 +69,8 @@ class SamplerSettings:
         ------
         TypeError
             If an option is none of the fields.
+        DataError
+            If the sampler is unknown.
         """
         known = [field.name for field in fields(self)]
         for name in options:

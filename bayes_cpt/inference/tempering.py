@@ -12,7 +12,7 @@ Del Moral, Doucet & Jasra, *Sequential Monte Carlo samplers*, J. R. Stat. Soc. B
 *Adaptive tuning of Hamiltonian Monte Carlo within sequential Monte Carlo*, Bayesian Analysis 16, 2021.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -129,10 +129,12 @@ def tempered(
         change = _next_change(gain, 1 - inverse)
         inverse = 1.0 if change == 1 - inverse else inverse + change
         walkers = _resampled(walkers, change * gain, random)
-        walkers, kernel = _adapted(target, walkers, kernel, whiten, inverse, MOVES, random)
+        kernel = kernel._replace(scale=whiten(walkers.x))
+        walkers, kernel = _adapted(target, walkers, kernel, random, [inverse] * MOVES)
         done(inverse)
     for _ in range(2):
-        walkers, kernel = _adapted(target, walkers, kernel, whiten, 1.0, SETTLING, random)
+        kernel = kernel._replace(scale=whiten(walkers.x))
+        walkers, kernel = _adapted(target, walkers, kernel, random, [1.0] * SETTLING)
     return walkers, kernel._replace(scale=whiten(walkers.x))
 
 
@@ -164,17 +166,10 @@ def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Gener
 
 
 def _adapted(
-    target: Target,
-    walkers: Walkers,
-    kernel: Kernel,
-    whiten: Whiten,
-    inverse: float,
-    moves: int,
-    random: np.random.Generator,
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverses: Sequence[float]
 ) -> tuple[Walkers, Kernel]:
-    """Move walkers at an inverse temperature, in coordinates that they make white; adapt the step size."""
-    kernel = kernel._replace(scale=whiten(walkers.x))
-    for _ in range(moves):
+    """Move walkers by a trajectory at each inverse temperature, and adapt the step size."""
+    for inverse in inverses:
         walkers, accepted = trajectory(target, walkers, kernel, random, inverse)
         kernel = kernel._replace(step=kernel.step * float(np.exp(GAIN * (accepted.mean() - TARGET))))
     return walkers, kernel
@@ -216,12 +211,12 @@ def trajectory(
     start = momentum = random.standard_normal(walkers.x.shape)
     at, (before, slope) = walkers, walkers.at_temperature(inverse)
     after = before
-    for _ in range(kernel.leapfrogs):
-        momentum = momentum + step / 2 * (slope @ kernel.scale)
-        at = target.at(at.x + (step * momentum) @ np.swapaxes(kernel.scale, -1, -2), inverse)
-        after, slope = at.at_temperature(inverse)
-        momentum = momentum + step / 2 * (slope @ kernel.scale)
     with np.errstate(over="ignore", invalid="ignore"):  # energies overflow outside the support of the density
+        for _ in range(kernel.leapfrogs):
+            momentum = momentum + step / 2 * (slope @ kernel.scale)
+            at = target.at(at.x + (step * momentum) @ np.swapaxes(kernel.scale, -1, -2), inverse)
+            after, slope = at.at_temperature(inverse)
+            momentum = momentum + step / 2 * (slope @ kernel.scale)
         gain = after - before - 0.5 * ((momentum**2).sum(axis=-1) - (start**2).sum(axis=-1))
     probability = np.exp(np.minimum(np.nan_to_num(gain, nan=-np.inf), 0))
     accepted = random.uniform(size=shape) < probability

@@ -1,4 +1,4 @@
-"""Draws of parameters as ArviZ keeps them: by name, with named dimensions, and the law's own coefficients beside them."""
+"""Draws of parameters as ArviZ keeps them: by name, with named dimensions; the law's own coefficients too."""
 
 from collections.abc import Mapping
 

@@ -49,7 +49,7 @@ class Scale(NamedTuple):
 
 
 def _half_normal(x: jax.Array, given: Arguments) -> jax.Array:
-    return norm.logpdf(jnp.exp(x), 0, given["sigma"]) + x + np.log(2)
+    return jnp.asarray(norm.logpdf(jnp.exp(x), 0, given["sigma"])) + x + np.log(2)
 
 
 def _logistic(x: jax.Array, alpha: FloatArray | float, beta: FloatArray | float) -> jax.Array:
@@ -88,7 +88,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             ),
         ),
         "Uniform": Scale(
-            lambda x, given: given["lower"] + jax.nn.sigmoid(x) * (given["upper"] - given["lower"]),
+            lambda x, given: jnp.asarray(given["lower"]) + jax.nn.sigmoid(x) * (given["upper"] - given["lower"]),
             lambda x, _given: _logistic(x, 1.0, 1.0),
             lambda random, given, count: logit(random.uniform(size=(count, len(given["lower"])))),
         ),

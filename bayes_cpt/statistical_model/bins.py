@@ -171,7 +171,8 @@ def _parts(steps: IntArray, cuts: IntArray) -> IntArray:
 def _ends(steps: IntArray, curves: Curves, parts: IntArray) -> IntArray:
     """Return where bins of one run's measured points begin, and their number: 0, ..., points.
 
-    Bins are divided where a curve is farthest from a straight line, the most bent bin first. No bin extends over two parts. Points of a bin that would be small stand alone.
+    Bins are divided where a curve is farthest from a straight line, the most bent bin first. No bin extends over two
+    parts. Points of a bin that would be small stand alone.
     """
     if len(steps) <= MOST:
         return np.arange(len(steps) + 1)

@@ -5,22 +5,21 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pytest
-from bayes_cpt.calibration.batched_hmc import chains_through
-from bayes_cpt.inference.density import density_of, side_by_side
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.calibration.calibrate import LEVEL, LOG_DENSITY, Calibration, calibrate, prior_draws, simulated_losses
+from bayes_cpt.calibration.calibrate import LEVEL, LOG_DENSITY, Calibration, calibrate, simulated_losses
 from bayes_cpt.calibration.uniformity import uniformity
 from bayes_cpt.inference.fit import Prepared, prepare
-from bayes_cpt.inference.mode import climb
 from bayes_cpt.plots.calibration import plot_calibration
+from bayes_cpt.posterior.density import side_by_side
+from bayes_cpt.posterior.priors import Entry
 from bayes_cpt.simulation.simulate import pilot_runs
 from bayes_cpt.statistical_model.model_files import model_names, read_spec
 from bayes_cpt.statistical_model.observations import check_runs
 
 POINTS = 6
 """Measured points per run of the template: few, to keep the tests short."""
-SIMULATIONS = 200
+SIMULATIONS = 100
 
 
 def rank_counts(ranks: np.ndarray, places: int) -> np.ndarray:
@@ -28,8 +27,8 @@ def rank_counts(ranks: np.ndarray, places: int) -> np.ndarray:
 
 
 def result_of(ranks: pd.DataFrame, draws: int = 31) -> Calibration:
-    """Return a calibration with these ranks, whose chains all moved."""
-    return Calibration("a model", ranks, pd.Series(0.8, index=ranks.index), draws)
+    """Return a calibration with these ranks."""
+    return Calibration("a model", ranks, draws)
 
 
 # Uniformity ---------------------------------------------------------------------------------------------------------
@@ -80,12 +79,6 @@ def test_only_the_line_of_a_faulty_parameter_leaves_the_band():
     assert named == ["bad[cpt]"]
 
 
-def test_chains_that_hardly_moved_are_reported():
-    ranks = pd.DataFrame({"a[pt]": [1, 3, 5], LOG_DENSITY: [2, 0, 3]})
-    result = Calibration("a model", ranks, pd.Series([0.8, 0.0, 0.01]), 31)
-    assert "2 of 3 chains hardly moved" in result.verdict
-
-
 # Truths and losses --------------------------------------------------------------------------------------------------
 
 
@@ -104,84 +97,46 @@ def prepared() -> Prepared:
 
 
 @pytest.mark.slow
-def test_truths_have_the_order_of_the_density(prepared: Prepared):
-    """Log-normal parameters are logs in the vector, normal ones are themselves; each under its own name."""
-    truths = prior_draws(prepared, 5, seed=1)
-    assert len(truths.labels) == truths.unconstrained.shape[1] == prepared.density.start.size
-    for index, label in enumerate(truths.labels):
-        name = label.removesuffix("[pt]")
-        values = truths.parameters[name][:, 0]
-        expected = values if prepared.spec.priors[name].family == "Normal" else np.log(values)
-        np.testing.assert_allclose(truths.unconstrained[:, index], expected)
-
-
-@pytest.mark.slow
 def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared):
     """Over simulations of one truth, twice the log density is a constant minus a chi-square over all points."""
-    one = prior_draws(prepared, 1, seed=4)
-    many = {name: np.repeat(values, 400, axis=0) for name, values in one.parameters.items()}
-    losses = simulated_losses(prepared, many, np.random.default_rng(1))["pt"]
-    density = density_of(prepared.pymc_model)
-    values = np.array(
-        [
-            density._replace(data={**density.data, "observed_pt": row}).evaluate(one.unconstrained[0])[0]
-            for row in losses
-        ]
-    )
-    measured = density.data["measured_pt"].sum()
-    assert values.var() == pytest.approx(measured / 2, rel=0.3)
-    noisier = {**many, "noise_floor": 2 * many["noise_floor"], "noise_learning_rate": 2 * many["noise_learning_rate"]}
-    other = simulated_losses(prepared, noisier, np.random.default_rng(1))["pt"]
-    found = density._replace(data={**density.data, "observed_pt": other[0]}).evaluate(one.unconstrained[0])[0]
-    assert found < values.min()
-
-
-# Chains -------------------------------------------------------------------------------------------------------------
-
-
-def test_chains_through_a_draw_have_the_posterior():
-    """Started at draws of known normal distributions, all states have their means and standard deviations."""
-    centre, deviation = np.array([1.0, -2.0, 30.0]), np.array([0.1, 1.0, 5.0])
-    members = 400
-
-    def densities(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        standard = (x - centre) / deviation
-        return -0.5 * (standard**2).sum(axis=1), -standard / deviation
-
-    random = np.random.default_rng(1)
-    _values, whitening = climb(densities, np.zeros((members, 3)))
-    np.testing.assert_allclose(whitening.centre, np.tile(centre, (members, 1)), atol=1e-5)
-    given = centre + deviation * random.standard_normal((members, 3))
-    chains = chains_through(densities, whitening, given, draws=15, every=3, random=random, done=lambda *_: None)
-    np.testing.assert_allclose(chains.states[:, 0], given)
-    standard = (chains.states - centre) / deviation
-    np.testing.assert_allclose(standard.mean(axis=(0, 1)), 0, atol=0.06)
-    np.testing.assert_allclose(standard.std(axis=(0, 1)), 1, atol=0.05)
-    assert abs(np.corrcoef(standard[:, 0].ravel(), standard[:, -1].ravel())[0, 1]) < 0.2
+    [density] = prepared.densities
+    x = np.repeat(density.prior_draws(1, np.random.default_rng(4)), 400, axis=0)
+    truth = density.parameters(x)
+    densities = side_by_side(density, simulated_losses(prepared, truth, np.random.default_rng(1)))
+    values = densities(x[:, None])[0]
+    assert values.var() == pytest.approx((prepared.bins["pt"].count > 0).sum() / 2, rel=0.3)
+    noise = {"noise_floor", "noise_learning_rate"}
+    noisier = {entry: 2 * of if entry.name in noise else of for entry, of in truth.items()}
+    others = side_by_side(density, simulated_losses(prepared, noisier, np.random.default_rng(1)))
+    assert others(x[:, None])[0].mean() < values.min()
 
 
 @pytest.mark.slow
-def test_densities_side_by_side_are_those_of_each_alone(prepared: Prepared):
-    truths = prior_draws(prepared, 3, seed=2)
-    losses = simulated_losses(prepared, truths.parameters, np.random.default_rng(1))["pt"]
-    together, gradients = side_by_side(prepared.density, {"observed_pt": losses})(truths.unconstrained)
-    for index, row in enumerate(losses):
-        alone = prepared.density._replace(data={**prepared.density.data, "observed_pt": row})
-        value, gradient = alone.evaluate(truths.unconstrained[index])
-        assert together[index] == pytest.approx(value)
-        np.testing.assert_allclose(gradients[index], gradient, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
+def test_losses_in_bins_scatter_as_single_losses_do():
+    """The scatter within bins informs the noise as the losses themselves would."""
+    law = read_spec("annealing").law
+    prepared = prepare(pilot_runs(law, 200), "annealing", domains=["pt"])
+    [density] = prepared.densities
+    x = np.repeat(density.prior_draws(1, np.random.default_rng(4)), 200, axis=0)
+    truth = density.parameters(x)
+    found, bins = simulated_losses(prepared, truth, np.random.default_rng(1))["pt"], prepared.bins["pt"]
+    averaged = bins.freedom > 0
+    assert averaged.any()
+    each = (found["scatter"] / np.maximum(bins.freedom, 1))[:, averaged].mean(axis=0)
+    assert np.sqrt(each).min() >= 0.9 * min(of[0] for entry, of in truth.items() if entry.name == "noise_floor")
 
 
 # Calibration ---------------------------------------------------------------------------------------------------------
 
 
-def noisier(prepared: Prepared, parameters: Mapping[str, FloatArray], random: np.random.Generator):
+def noisier(prepared: Prepared, parameters: Mapping[Entry, FloatArray], random: np.random.Generator):
     """Simulate with three times the noise that the model has."""
-    return simulated_losses(prepared, {**parameters, "noise_floor": 3 * parameters["noise_floor"]}, random)
+    changed = {entry: 3 * of if entry.name == "noise_floor" else of for entry, of in parameters.items()}
+    return simulated_losses(prepared, changed, random)
 
 
 def calibration(prepared: Prepared, **options) -> Calibration:
-    result = calibrate(prepared, simulations=SIMULATIONS, draws=19, every=3, seed=1, **options)
+    result = calibrate(prepared, simulations=SIMULATIONS, draws=15, seed=1, **options)
     print(f"\n{result.verdict}\n{result.uniformity.sort_values('p').head(5).round(4)}")
     return result
 
@@ -192,24 +147,10 @@ def shipped_model(request: pytest.FixtureRequest) -> Prepared:
 
 
 @pytest.mark.slow
-def test_density_and_gradient_are_finite_and_agree_at_the_start(shipped_model: Prepared):
-    density = shipped_model.density
-    start = density.start
-    direction = np.random.default_rng(1).standard_normal(start.size)
-    points = start + np.resize([0, 1e-6, -1e-6], SIMULATIONS)[:, None] * direction
-    # as many as are ranked below, so that nothing is compiled twice
-    observed = {"observed_pt": np.tile(density.data["observed_pt"], (SIMULATIONS, 1))}
-    (value, *ends), (gradient, *_) = (found[:3] for found in side_by_side(density, observed)(points))
-    assert np.isfinite(value)  # also if only its gradient is not finite
-    assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-4)
-
-
-@pytest.mark.slow
 def test_ranks_of_truths_among_their_posteriors_are_uniform(shipped_model: Prepared):
     result = calibration(shipped_model)
     assert len(result.ranks) == SIMULATIONS
     assert set(shipped_model.spec.priors) <= {name.partition("[")[0] for name in result.ranks}
-    assert result.stuck <= 0.25 * SIMULATIONS
     # among so many sound models, one would fail a test at the usual level
     assert result.uniformity["corrected"].min() >= LEVEL / len(model_names())
 

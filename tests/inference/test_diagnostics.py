@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayes_cpt.inference.diagnostics import diagnose
+from bayes_cpt.inference.diagnostics import convergence, diagnose
+from bayes_cpt.inference.settings import SamplerSettings
 
 
-def chains(*shifts: float, count: int = 500, diverging: int = 0) -> xr.DataTree:
+def chains(*shifts: float, count: int = 2000, diverging: int = 0) -> xr.DataTree:
     """Return chains of independent normal draws, and some divergences in each."""
     random = np.random.default_rng(1)
     draws = np.array([shift + random.standard_normal(count) for shift in shifts])
@@ -17,7 +18,7 @@ def chains(*shifts: float, count: int = 500, diverging: int = 0) -> xr.DataTree:
 
 
 def test_chains_that_agree_have_converged():
-    converged, verdict = diagnose(chains(0, 0))
+    converged, verdict = diagnose(chains(0, 0), [], SamplerSettings())
     assert converged
     assert verdict.startswith("converged")
 
@@ -25,14 +26,35 @@ def test_chains_that_agree_have_converged():
 @pytest.mark.parametrize(
     ("tree", "fault"),
     [
-        (chains(0, 3), "chains disagree on alpha"),
-        (chains(0, 0, count=60), "too few effective draws of alpha"),
-        (chains(0, 0, diverging=20), "the sampler diverged"),
+        (chains(0, 3), "chains disagree, most on alpha"),
+        (chains(0, 0, count=60), "too few effective draws, fewest of alpha"),
+        (chains(0, 0, diverging=80), "the sampler diverged"),
     ],
     ids=["disagree", "few", "diverged"],
 )
 def test_chains_that_cannot_be_trusted_are_called_so(tree: xr.DataTree, fault: str):
-    converged, verdict = diagnose(tree)
+    converged, verdict = diagnose(tree, [], SamplerSettings())
     assert not converged
     assert verdict.startswith("NOT CONVERGED")
     assert fault in verdict
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        (SamplerSettings(), "give it more time (--seconds)"),
+        (SamplerSettings(sampler="nuts"), "use the default sampler"),
+        (SamplerSettings(draws=50), "ask for more draws (4 x 50 are too few for an ESS of 400)"),
+    ],
+    ids=["tempered", "nuts", "few draws"],
+)
+def test_a_fit_that_did_not_converge_says_what_to_do(settings: SamplerSettings, advice: str):
+    assert advice in diagnose(chains(0, 3), [], settings)[1]
+
+
+def test_final_losses_must_have_converged_too():
+    random = np.random.default_rng(1)
+    final = convergence(np.array([shift + random.standard_normal((500, 1)) for shift in (0, 3)]))
+    converged, verdict = diagnose(chains(0, 0), [final], SamplerSettings())
+    assert not converged
+    assert "the final losses" in verdict

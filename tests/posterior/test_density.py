@@ -1,82 +1,134 @@
-"""The JAX functions of a model agree with PyMC's own."""
+"""The log densities that are sampled agree with the model in PyMC, and with themselves in every form."""
 
-import jax
+from dataclasses import replace
+
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 import pytest
-from bayes_cpt.inference.density import Density, constrained, density_of, side_by_side, traced
+
+import bayes_cpt as bc
+from bayes_cpt.posterior.density import Density, replaced, side_by_side
+from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.simulation.simulate import pilot_runs
+from bayes_cpt.statistical_model.model_files import model_names, read_spec
+
+POINTS = 6
+SUFFIXES = ("", "_log__", "_logodds__", "_interval__")
+
+
+@pytest.fixture(scope="module", params=model_names())
+def prepared(request: pytest.FixtureRequest) -> bc.Prepared:
+    """Return each shipped model for a few runs; each run has so few points that none are averaged."""
+    return bc.prepare(pilot_runs(read_spec(request.param).law, POINTS), request.param)
 
 
 @pytest.fixture(scope="module")
-def pymc_model() -> pm.Model:
-    """Return a model with a scalar, a vector in logs, data and a deterministic."""
-    with pm.Model(coords={"domain": ["pt", "cpt"]}) as model:
-        level = pm.Normal("level", 3.0, 1.0)
-        scale = pm.LogNormal("scale", 0.0, 0.5, dims="domain")
-        pm.Deterministic("sum", level + scale, dims="domain")
-        weight = pm.Data("weight", np.array([1.0, 2.0, 3.0]))
-        pm.Normal("loss", level * weight, scale.sum(), observed=pm.Data("observed", np.array([2.0, 7.0, 9.5])))
-    return model
+def small(simulated: bc.Curves) -> bc.Prepared:
+    return bc.prepare(simulated, "cpt", domains=["pt"])
 
 
-@pytest.fixture(scope="module")
-def density(pymc_model: pm.Model) -> Density:
-    return density_of(pymc_model)
+def in_pymc(prepared: bc.Prepared, vectors: list[np.ndarray]) -> float:
+    """Return PyMC's log density at the vectors of the blocks."""
+    model, point = prepared.pymc_model, {}
+    entries = {
+        entry: vector[place]
+        for density, vector in zip(prepared.densities, vectors, strict=True)
+        for place, entry in enumerate(density.entries)
+    }
+    for variable in model.value_vars:
+        name = next(
+            str(variable.name).removesuffix(suffix)
+            for suffix in reversed(SUFFIXES)
+            if str(variable.name).endswith(suffix)
+        )
+        values = [value for entry, value in entries.items() if entry.name == name]
+        point[variable.name] = np.array(values) if variable.ndim else values[0]
+    # term by term: FAST_COMPILE cannot add as many terms as two domains have
+    terms = model.compile_logp(sum=False, mode="FAST_COMPILE")(point)
+    return float(sum(np.sum(term) for term in terms))
 
 
-@pytest.fixture(scope="module")
-def vectors() -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(4, 3))
+@pytest.mark.slow  # builds every model
+def test_the_density_is_that_of_the_model_in_pymc(prepared: bc.Prepared):
+    random = np.random.default_rng(1)
+    vectors = [density.prior_draws(1, random)[0] for density in prepared.densities]
+    found = sum(float(density.at(x)[0]) for density, x in zip(prepared.densities, vectors, strict=True))
+    assert found == pytest.approx(in_pymc(prepared, vectors), rel=1e-9)
 
 
-def test_places_are_those_of_the_variables(density: Density):
-    assert {name: places.tolist() for name, places in density.places.items()} == {"level": [0], "scale_log__": [1, 2]}
-    assert set(density.data) == {"weight", "observed"}
+@pytest.mark.slow  # compiles every model
+def test_gradients_are_slopes(prepared: bc.Prepared):
+    random = np.random.default_rng(2)
+    for density in prepared.densities:
+        x, direction = density.prior_draws(3, random), random.standard_normal((3, density.size))
+        ends = [density.at(x + move * direction)[0] for move in (1e-6, -1e-6)]
+        slope = (density.at(x)[1] * direction).sum(axis=1)
+        np.testing.assert_allclose((ends[0] - ends[1]) / 2e-6, slope, rtol=1e-3, atol=1e-2)
 
 
-def test_value_and_gradient_are_those_of_pymc(pymc_model: pm.Model, density: Density, vectors: np.ndarray):
-    log_density = pymc_model.compile_logp(mode="FAST_COMPILE")
-    gradient = pymc_model.compile_dlogp(mode="FAST_COMPILE")
-    for vector in vectors:
-        point = {
-            name: vector[places] if len(places) > 1 else vector[places][0] for name, places in density.places.items()
-        }
-        found, slope = density.evaluate(vector)
-        assert found == pytest.approx(float(log_density(point)), rel=1e-12)
-        np.testing.assert_allclose(slope, gradient(point), rtol=1e-9)
+@pytest.mark.parametrize(
+    ("model", "sizes"), [("cpt-replay", 2), ("open-checkpoint", 1)], ids=["known checkpoint", "open checkpoint"]
+)
+def test_domains_are_blocks_unless_a_checkpoint_joins_them(model: str, sizes: int):
+    prepared = bc.prepare(pilot_runs(read_spec(model).law, POINTS), model)
+    assert len(prepared.densities) == sizes
+    assert sum(density.size for density in prepared.densities) == len(
+        {entry for density in prepared.densities for entry in density.entries}
+    )
 
 
-def test_data_can_be_replaced(density: Density, vectors: np.ndarray):
-    moved = density._replace(data={**density.data, "observed": density.data["observed"] + 5})
-    assert moved.evaluate(vectors[0])[0] != density.evaluate(vectors[0])[0]
+def test_many_vectors_are_evaluated_as_each_alone(small: bc.Prepared):
+    [density] = small.densities
+    x = density.prior_draws(5, np.random.default_rng(1)).reshape(5, 1, density.size)
+    values, gradients = density.at(x)
+    assert values.shape == (5, 1)
+    for place, vector in enumerate(x[:, 0]):
+        value, gradient = density.alone(vector)
+        assert values[place, 0] == pytest.approx(value, rel=1e-9)
+        np.testing.assert_allclose(gradients[place, 0], gradient, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
 
 
-def test_many_vectors_are_evaluated_as_each_alone(density: Density, vectors: np.ndarray):
-    alone = [density.evaluate(vector) for vector in vectors]
-    own = {"observed": np.tile(density.data["observed"], (len(vectors), 1))}
-    for values, gradients in (density.one_by_one(vectors), side_by_side(density, own)(vectors)):
-        np.testing.assert_allclose(values, [value for value, _ in alone])
-        np.testing.assert_allclose(gradients, [gradient for _, gradient in alone])
+def test_members_with_their_own_losses_are_evaluated_as_each_alone(small: bc.Prepared):
+    [density] = small.densities
+    random = np.random.default_rng(3)
+    x, loss = density.prior_draws(3, random), small.bins["pt"].loss
+    losses = loss + 0.1 * random.standard_normal((3, len(loss)))
+    values, gradients = side_by_side(density, {"pt": {"loss": losses}})(x[:, None])
+    for place, row in enumerate(losses):
+        value, gradient = replaced(density, {"pt": {"loss": row}}).at(x[place])
+        assert values[place, 0] == pytest.approx(float(value), rel=1e-9)
+        np.testing.assert_allclose(gradients[place, 0], gradient, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
 
 
-def test_a_density_that_is_not_finite_is_minus_infinity_without_slope(density: Density):
-    values, gradients = density.one_by_one(np.array([[np.nan, 0.0, 0.0], [3.0, 0.0, 0.0]]))
+def test_a_density_that_is_not_finite_is_minus_infinity_without_slope(small: bc.Prepared):
+    [density] = small.densities
+    x = density.prior_draws(2, np.random.default_rng(1))
+    x[0] = np.nan
+    values, gradients = density.at(x)
     assert values[0] == -np.inf
     assert np.isfinite(values[1])
     assert not gradients[0].any()
 
 
-def test_parameters_and_deterministics_follow_from_vectors(pymc_model: pm.Model, vectors: np.ndarray):
-    found = constrained(pymc_model, vectors.reshape(2, 2, 3))
-    assert {name: values.shape for name, values in found.items()} == {
-        "level": (2, 2), "scale": (2, 2, 2), "sum": (2, 2, 2)
-    }  # fmt: skip
-    np.testing.assert_allclose(found["scale"], np.exp(vectors[:, 1:]).reshape(2, 2, 2))
-    np.testing.assert_allclose(found["sum"], found["level"][..., None] + found["scale"])
+@pytest.mark.slow
+def test_losses_left_out_have_no_part_in_the_density(simulated: bc.Curves):
+    """The same holdout with other losses has the same density, and losses that are kept do change it."""
+    whole = bc.prepare(simulated, "cpt", domains=["pt"], holdouts=[Holdout("late", {"going": 700})])
 
+    def density_of(curves: bc.Curves) -> Density:
+        prepared = bc.prepare(curves, "cpt", domains=["pt"], holdouts=[Holdout("late", {"going": 700})])
+        kept = prepared.observations.design.step < np.where(
+            np.array(prepared.observations.design.runs)[prepared.observations.design.run] == "going", 700, 10**9
+        )
+        data = prepared.bins["pt"].only(kept[prepared.observations.places["pt"]]).data
+        return replaced(prepared.densities[0], {"pt": data})
 
-def test_an_expression_can_be_traced_by_jax():
-    x, y = (pt.as_tensor(pt.dscalar(name)) for name in "xy")
-    function = traced([x, y], [x * pt.exp(y)])
-    assert float(jax.grad(lambda at: function(at, 0.5)[0])(2.0)) == pytest.approx(np.exp(0.5))
+    def moved(where: str) -> bc.Curves:
+        losses = simulated.losses.copy()
+        rows = losses.query(where).index
+        losses.loc[rows, "loss"] += np.random.default_rng(1).normal(0, 0.002, len(rows))
+        return replace(simulated, losses=losses)
+
+    x = whole.densities[0].prior_draws(4, np.random.default_rng(1))
+    before = density_of(simulated).at(x)[0]
+    np.testing.assert_allclose(density_of(moved("run == 'going' and step >= 700")).at(x)[0], before, rtol=1e-9)
+    assert (np.abs(density_of(moved("run == 'going' and step < 700")).at(x)[0] - before) > 1e-6).all()

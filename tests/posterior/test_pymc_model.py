@@ -3,10 +3,10 @@
 import numpy as np
 import pymc as pm
 import pytest
-from bayes_cpt.statistical_model.pymc_model import build
 from conftest import tiny_curves
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
+from bayes_cpt.posterior.pymc_model import build
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.simulation.simulate import simulate

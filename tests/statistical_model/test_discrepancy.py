@@ -16,6 +16,7 @@ from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import Design, FittedRange, design, with_areas
 from bayes_cpt.laws.law import Terms
 from bayes_cpt.laws.shipped_laws import LAWS
+from bayes_cpt.posterior.low_rank_op import marginal_log_likelihood
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.schedules import constant, wsd
 from bayes_cpt.statistical_model.discrepancy import (
@@ -31,7 +32,6 @@ from bayes_cpt.statistical_model.discrepancy import (
     smooth_modes,
 )
 from bayes_cpt.statistical_model.likelihood import effects_given_losses
-from bayes_cpt.statistical_model.low_rank_gaussian import marginal_log_likelihood
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}

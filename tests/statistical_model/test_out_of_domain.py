@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from bayes_cpt.statistical_model.pymc_model import build, measured_points
 from conftest import scheduled
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from bayes_cpt.cli import main
 from bayes_cpt.errors import BayesCptError, DataError, SpecError
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT, SamplerSettings
+from bayes_cpt.posterior.pymc_model import build
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
@@ -405,7 +405,7 @@ def test_a_fault_in_the_priors_of_sets_is_reported(old: str, new: str, words: li
 
 @pytest.mark.slow
 def test_a_refit_without_a_run_leaves_its_out_of_domain_losses_out_too(prepared: Prepared, known: bc.Curves):
-    assert measured_points(prepared.observations)["measured_doc"].sum() == 30 + 20
+    assert len(prepared.observations.out_of_domain["doc"].loss) == 30 + 20
     refit = fit_prepared(prepared, replace(REFIT, draws=50, tune=50), Holdout("low", {"low": 0}))
     assert set(refit.tree["constant_data"]["run_doc"].to_numpy()) == {"cpt"}
     assert np.isfinite(bc.forecast(refit, known, steps={"low": [0, 2000]})["loss"]).all()

@@ -9,7 +9,7 @@ import pytest
 import bayes_cpt as bc
 from bayes_cpt.errors import ClusterError
 from bayes_cpt.evaluation import sendable_model
-from bayes_cpt.evaluation.sendable_model import Recipe, SendableModel, sendable
+from bayes_cpt.jobs.sendable_model import Recipe, SendableModel, sendable
 from bayes_cpt.runs.curve_folder import digest
 
 
@@ -17,7 +17,7 @@ from bayes_cpt.runs.curve_folder import digest
 def recipe(tiny: bc.Curves) -> Recipe:
     spec = bc.read_spec("cpt")
     law = tuple(spec.law.fingerprint())
-    return Recipe(tiny, digest(tiny), "cpt", spec.text, law, ("pt",), sendable_model.version("bayes-cpt"))
+    return Recipe(tiny, digest(tiny), "cpt", spec.text, law, ("pt",), (), sendable_model.version("bayes-cpt"))
 
 
 def sent(recipe: Recipe) -> SendableModel:
@@ -62,10 +62,11 @@ def test_another_definition_of_a_law_or_another_version_is_refused(recipe: Recip
 
 @pytest.mark.slow
 def test_a_received_model_is_the_one_that_was_sent(prepared_cpt: bc.Prepared, simulated: bc.Curves):
-    model = sendable(prepared_cpt, simulated, ["pt"])
+    model = sendable(prepared_cpt, simulated, ["pt"], ())
     assert model.prepared is prepared_cpt
     received = pickle.loads(pickle.dumps(model)).prepared
-    point = prepared_cpt.density.start + 0.1
-    for ours, theirs in zip(prepared_cpt.density.evaluate(point), received.density.evaluate(point), strict=True):
-        np.testing.assert_allclose(theirs, ours, rtol=1e-12)
+    [ours], [theirs] = prepared_cpt.densities, received.densities
+    point = ours.prior_draws(1, np.random.default_rng(1))
+    for here, there in zip(ours.at(point), theirs.at(point), strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-9)
     assert received.observations.domains == prepared_cpt.observations.domains

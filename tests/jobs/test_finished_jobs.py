@@ -11,8 +11,8 @@ import pytest
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError
 from bayes_cpt.evaluation.compare import Judged
-from bayes_cpt.evaluation.finished_jobs import begin, key_of, remove
 from bayes_cpt.inference.settings import REFIT
+from bayes_cpt.jobs.finished_jobs import begin, key_of, remove
 
 KEY = {"work": "compare", "draws": 400, "data": 64 * "a"}
 NAME = "cpt r=0.5 and 1 more by ../mine"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bayes_cpt.errors import ClusterError
-from bayes_cpt.evaluation.finished_jobs import FinishedJobs
+from bayes_cpt.jobs.finished_jobs import FinishedJobs
 
 if TYPE_CHECKING:
     from distributed import Client
