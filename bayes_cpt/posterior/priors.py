@@ -54,7 +54,7 @@ def _half_normal(x: jax.Array, given: Arguments) -> jax.Array:
 
 def _logistic(x: jax.Array, alpha: FloatArray | float, beta: FloatArray | float) -> jax.Array:
     """Return the log density of the logit of a Beta variable."""
-    return alpha * jax.nn.log_sigmoid(x) + beta * jax.nn.log_sigmoid(-x) - betaln(alpha, beta)
+    return jnp.asarray(alpha * jax.nn.log_sigmoid(x) + beta * jax.nn.log_sigmoid(-x) - betaln(alpha, beta))
 
 
 def _normals(random: np.random.Generator, given: FloatArray, count: int) -> FloatArray:
