@@ -4,19 +4,20 @@
         [--only NAME ...] [--list]
 
 Each posterior is a row of the CSV file, written as soon as it is done. A posterior that the file has already is left
-out, so an interrupted suite goes on where it was; with --reference a row without a reference is done again. --only takes
-names or patterns such as ``'pilots/*'``. --pretraining adds curve folders of pre-training alone, one posterior per model
-size; if runs.csv has a column ``split``, only the runs of ``train`` are fitted.
+out, so an interrupted suite goes on where it was; with --reference a row without a reference is done again. --only
+takes names or patterns such as ``'pilots/*'``. --pretraining adds curve folders of pre-training alone, one posterior
+per model size; if runs.csv has a column ``split``, only the runs of ``train`` are fitted.
 
 ``seconds_cold`` is preparing and the first fit, which compiles; it is empty where an earlier row fitted the same
-compiled curves. Imports are left out, and so is what JAX finds in its cache folder: set ``JAX_COMPILATION_CACHE_DIR`` to
-an empty folder to have it compile everything. ``seconds_warm`` is a fit of what is compiled, by other random numbers,
-which seeks the modes anew; the row's diagnostics are of this fit. ``points`` are measured losses, ``gradients`` those of
-the log density of one vector, and ``modes`` the largest number of modes in a block that have draws.
+compiled curves. Imports are left out, and so is what JAX finds in its cache folder: set ``JAX_COMPILATION_CACHE_DIR``
+to an empty folder to have it compile everything. ``seconds_warm`` is a fit of what is compiled, by other random
+numbers, which seeks the modes anew; the row's diagnostics are of this fit. ``points`` are measured losses,
+``gradients`` those of the log density of one vector, and ``modes`` the largest number of modes in a block that have
+draws.
 
-With --reference, distances are between draws on the unconstrained scale, where positive parameters are logs, in standard
-deviations of the reference: the largest over parameters of the difference of means, and of the 5 and 95 % quantiles.
-They are empty where NUTS did not converge.
+With --reference, distances are between draws on the unconstrained scale, where positive parameters are logs, in
+standard deviations of the reference: the largest over parameters of the difference of means, and of the 5 and 95 %
+quantiles. They are empty where NUTS did not converge.
 """
 
 import argparse
