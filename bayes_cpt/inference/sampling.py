@@ -9,6 +9,7 @@ curvature makes white, with a fixed number of draws.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from os import cpu_count
 from threading import Event
 from typing import NamedTuple
@@ -227,10 +228,12 @@ def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str]
         blocking=False,
     )
     try:
-        while not running.is_finished:
+        trace = None
+        while trace is None:
             progress("NUTS")
-            time.sleep(REPORTS)
-        trace = running.wait()
+            # asking whether it has finished fails while its chains are busy
+            with suppress(TimeoutError):
+                trace = running.wait(timeout=REPORTS)
     except BaseException:
         running.cancel()
         raise
