@@ -17,7 +17,7 @@ draws.
 
 With --reference, distances are between draws on the unconstrained scale, where positive parameters are logs, in
 standard deviations of the reference: the largest over parameters of the difference of means, and of the 5 and 95 %
-quantiles. They are empty where NUTS did not converge.
+quantiles; ``farthest`` is the parameter of the latter. They are empty where NUTS did not converge.
 """
 
 import argparse
@@ -35,7 +35,6 @@ import pandas as pd
 
 from bayes_cpt._support.files import replacing
 from bayes_cpt._support.shipped import shipped
-from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.demonstration import HELD_OUT, SIZE
 from bayes_cpt.errors import BayesCptError
 from bayes_cpt.evaluation.backtest import described_curves, folds
@@ -66,7 +65,7 @@ KEY = ["name", "model", "seed"]
 COLUMNS = [
     *KEY, "points", "parameters", "seconds_cold", "seconds_warm", "r_hat", "ess", "converged", "gradients", "modes"
 ]  # fmt: skip
-REFERENCE_COLUMNS = ["nuts_converged", "nuts_seconds", "mean_distance", "quantile_distance"]
+REFERENCE_COLUMNS = ["nuts_converged", "nuts_seconds", "mean_distance", "quantile_distance", "farthest"]
 
 
 # What is fitted ------------------------------------------------------------------------------------------------------
@@ -286,18 +285,19 @@ def compared(found: Sampled, reference: Sampled) -> dict[str, object]:
     }
     if not reference.fit.converged:
         return columns
-    pairs = [(one.x, other.x) for (_, one), (_, other) in zip(found.blocks, reference.blocks, strict=True)]
-    apart = np.max([_distances(*pair) for pair in pairs], axis=0)
-    return columns | dict(zip(("mean_distance", "quantile_distance"), apart.round(3).tolist(), strict=True))
+    apart = pd.concat(
+        [_distances(block, one, other) for (block, one), (_, other) in zip(found.blocks, reference.blocks, strict=True)]
+    )
+    return columns | {**apart.max().round(3).to_dict(), "farthest": apart["quantile_distance"].idxmax()}
 
 
-def _distances(x: FloatArray, reference: FloatArray) -> tuple[float, float]:
-    """Return the largest distances of means and of quantiles, in standard deviations of the reference."""
-    own, other = (values.reshape(-1, values.shape[-1]) for values in (x, reference))
-    scale = other.std(axis=0)
-    mean = np.abs(own.mean(axis=0) - other.mean(axis=0)) / scale
-    quantile = np.abs(np.quantile(own, QUANTILES, axis=0) - np.quantile(other, QUANTILES, axis=0)) / scale
-    return float(mean.max()), float(quantile.max())
+def _distances(block: Block, drawn: Drawn, reference: Drawn) -> pd.DataFrame:
+    """Return by parameter the distances of means and of quantiles, in standard deviations of the reference."""
+    own, other = (each.x.reshape(-1, each.x.shape[-1]) for each in (drawn, reference))
+    quantile = np.abs(np.quantile(own, QUANTILES, axis=0) - np.quantile(other, QUANTILES, axis=0)).max(axis=0)
+    mean = np.abs(own.mean(axis=0) - other.mean(axis=0))
+    distances = {"mean_distance": mean / other.std(axis=0), "quantile_distance": quantile / other.std(axis=0)}
+    return pd.DataFrame(distances, index=[entry.label for entry in block.density.entries])
 
 
 # All posteriors ------------------------------------------------------------------------------------------------------
@@ -330,12 +330,10 @@ class Results:
 def run_group(group: Group, chosen: Sequence[Posterior], results: Results, *, reference: bool) -> None:
     """Fit the posteriors of a group that are not done."""
     left = [
-        posterior._replace(
-            seeds=[seed for seed in posterior.seeds if not results.has(posterior.name, group.model, seed)]
-        )
-        for posterior in chosen
+        one._replace(seeds=[seed for seed in one.seeds if not results.has(one.name, group.model, seed)])
+        for one in chosen
     ]
-    left = [posterior for posterior in left if posterior.seeds]
+    left = [one for one in left if one.seeds]
     if not left:
         return
     # each group compiles as the first one of the process does, and executables of others need memory
@@ -352,9 +350,8 @@ def run_group(group: Group, chosen: Sequence[Posterior], results: Results, *, re
             row |= compared(found, long) if long else {}
             results.add(row)
             cold = None
-            print(
-                f"{posterior.name}, {group.model}, seed {seed}: {found.seconds:.1f} s, {found.fit.verdict}", flush=True
-            )
+            title = f"{posterior.name}, {group.model}, seed {seed}"
+            print(f"{title}: {found.seconds:.1f} s, {found.fit.verdict}", flush=True)
 
 
 def settings_of(seed: int) -> SamplerSettings:
