@@ -1,27 +1,28 @@
 """Effective draws per second: the textbook form of the law with PyMC's own NUTS, compared with bayes_cpt.
 
-    uv run python benchmarks/sampling.py
+    uv run python benchmarks/sampling.py [-o benchmarks/results/sampling.csv]
 
 One D_pt curve simulated from Fig. 3's coefficients (Wang et al. 2025): WSD, 30,000 + 30,000 steps, noise 0.003, a
-point every 400 steps. Smallest bulk ESS over L0, A, alpha, B, E and beta, per second of sampling (search of the mode
-and warm-up included, compilation left out), 2 chains.
+point every 400 steps. Smallest bulk ESS over L0, A, alpha, B, E and beta, per second of a fit (search of the mode and
+warm-up included, compilation left out): 2 chains of PyMC's NUTS, which sample the textbook form with fixed memory, and
+bayes_cpt's default sampler, which infers the memory, with independent noise and with the full likelihood.
 """
 
+import argparse
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import arviz as az
 import numpy as np
-import nutpie
 import pandas as pd
 import pymc as pm
 import xarray as xr
-from bayes_cpt.inference.density import density_of
-from bayes_cpt.statistical_model.pymc_model import build
 
-from bayes_cpt.inference.sampling import sample_posterior
+from bayes_cpt._support.files import replacing
+from bayes_cpt.inference.fit import fit_prepared, prepare
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.laws.features import with_areas
 from bayes_cpt.laws.shipped_laws import LAWS
@@ -30,9 +31,10 @@ from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.schedules import learning_rates, wsd
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
-from bayes_cpt.statistical_model.model_files import parse_spec, read_spec
+from bayes_cpt.statistical_model.model_files import ModelSpec, parse_spec, read_spec
 from bayes_cpt.statistical_model.observations import Observations, observe
 
+OUTPUT = Path("benchmarks/results/sampling.csv")
 NAMES = ["L0", "A", "alpha", "B", "E", "beta"]
 MEMORY = 1000.0
 OPTIONS: Mapping[str, Any] = {
@@ -86,42 +88,41 @@ def textbook(observations: Observations) -> pm.Model:
     return model
 
 
-def report(name: str, tree: xr.DataTree, seconds: float) -> float:
-    """Print a row of the table and return effective draws per second."""
+def measured(name: str, tree: xr.DataTree, seconds: float) -> dict[str, object]:
+    """Print a row of the table and return it."""
     summary = pd.DataFrame(az.summary(tree, var_names=NAMES, kind="diagnostics", round_to="none"))
     smallest, diverging = float(summary["ess_bulk"].min()), int(tree["sample_stats"]["diverging"].to_numpy().sum())
     print(
         f"{name:<44} {smallest:7.0f} draws {seconds:7.1f} s {smallest / seconds:8.1f} /s {diverging:4d} divergent",
         flush=True,
     )
-    return smallest / seconds
+    return {
+        "form": name,
+        "effective_draws": round(smallest),
+        "seconds": round(seconds, 2),
+        "per_second": round(smallest / seconds, 1),
+        "r_hat": round(float(summary["r_hat"].max()), 4),
+        "divergent": diverging,
+    }
 
 
-def timed_textbook(observations: Observations) -> float:
+def by_pymc(observations: Observations) -> dict[str, object]:
     """Sample the textbook form with PyMC."""
     with textbook(observations):
         pm.sample(10, tune=10, **OPTIONS)  # compiles
         start = time.perf_counter()
         tree = pm.sample(1000, tune=1000, **OPTIONS)
-    return report("textbook form, PyMC's NUTS", tree, time.perf_counter() - start)
+    return measured("textbook form, PyMC's NUTS", tree, time.perf_counter() - start)
 
 
-def timed(name: str, text: str, observations: Observations) -> float:
-    """Sample a model file's text with bayes_cpt."""
-    model = build(parse_spec(name, text), observations)
-    density = density_of(model)
-    density.evaluate(density.start)
+def by_default(name: str, spec: ModelSpec, curves: Curves) -> dict[str, object]:
+    """Fit a model by bayes_cpt's default sampler."""
+    prepared = prepare(curves, spec)
+    settings = SamplerSettings(progress=False)
+    fit_prepared(prepared, settings.changed({"seed": 2}))  # compiles
     start = time.perf_counter()
-    tree = sample_posterior(model, density, SamplerSettings(draws=1000, tune=300, chains=2, progress=False))
-    return report(name, tree, time.perf_counter() - start)
-
-
-def timed_with_numba(name: str, text: str, observations: Observations) -> float:
-    """Sample the same model with nutpie's defaults: Numba, low-rank mass matrix. Compiling takes a minute or more."""
-    compiled = nutpie.compile_pymc_model(build(parse_spec(name, text), observations))
-    start = time.perf_counter()
-    tree = nutpie.sample(compiled, draws=1000, tune=1000, chains=2, seed=1, adaptation="low_rank", progress_bar=False)
-    return report(name, tree, time.perf_counter() - start)
+    fitted = fit_prepared(prepared, settings)
+    return measured(name, fitted.tree, time.perf_counter() - start)
 
 
 def without_discrepancy(text: str) -> str:
@@ -130,19 +131,26 @@ def without_discrepancy(text: str) -> str:
 
 
 def main() -> None:
-    """Print the table."""
-    spec = read_spec("cpt")
-    observations = observe(simulated(), spec.law, ["pt"])
+    """Print the table and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
+    output = parser.parse_args().output
+    curves, spec = simulated(), read_spec("cpt")
+    plain = parse_spec("cpt with independent noise", without_discrepancy(spec.text))
+    observations = observe(curves, spec.law)
     print(f"{len(observations.losses['pt'])} points")
-    reference = timed_textbook(observations)
-    plain = timed("bayes_cpt, independent noise, memory inferred", without_discrepancy(spec.text), observations)
-    numba = timed_with_numba("the same, compiled by Numba", without_discrepancy(spec.text), observations)
-    full = timed("bayes_cpt, full likelihood, memory inferred", spec.text, observations)
-    print(
-        f"ratios to the textbook form: independent noise {plain / reference:.1f}, full {full / reference:.1f}, ", end=""
-    )
-    print(f"independent noise compiled by Numba {numba / reference:.1f}")
-    print(f"the full likelihood costs {plain / full:.1f} times the independent noise")
+    rows = [
+        by_pymc(observations),
+        by_default("bayes_cpt, independent noise, memory inferred", plain, curves),
+        by_default("bayes_cpt, full likelihood, memory inferred", spec, curves),
+    ]
+    table = pd.DataFrame(rows).assign(points=len(observations.losses["pt"]))
+    with replacing(output) as temporary:
+        table.to_csv(temporary, index=False)
+    textbook_form, independent, full = table["per_second"]
+    print(f"ratios to the textbook form: independent noise {independent / textbook_form:.1f}, ", end="")
+    print(f"full {full / textbook_form:.1f}")
+    print(f"the full likelihood costs {independent / full:.1f} times the independent noise")
 
 
 if __name__ == "__main__":

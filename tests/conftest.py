@@ -17,6 +17,7 @@ from hypothesis import settings
 import bayes_cpt as bc
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.runs.curve_folder import digest
+from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import pilot_runs, simulate
@@ -195,11 +196,13 @@ def compiled_once() -> Iterator[Compile]:
     """Compile a model for the same curves once for all tests; backtests and comparisons do so too."""
     kept: dict[tuple[Any, ...], bc.Prepared] = {}
 
-    def once(curves: bc.Curves, model: Any, *, domains: Sequence[str] | None = None) -> bc.Prepared:
+    def once(
+        curves: bc.Curves, model: Any, *, domains: Sequence[str] | None = None, holdouts: Sequence[Holdout] = ()
+    ) -> bc.Prepared:
         spec = read_spec(model)
-        key = (digest(curves), repr(spec), tuple(domains or ()))
+        key = (digest(curves), repr(spec), tuple(domains or ()), repr(holdouts))
         if key not in kept:
-            kept[key] = bc.prepare(curves, spec, domains=domains)
+            kept[key] = bc.prepare(curves, spec, domains=domains, holdouts=holdouts)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patched:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bayes_cpt._support.progress import live_line, quiet
 from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.inference.data_groups import measured_points, observed_losses
 from bayes_cpt.inference.diagnostics import convergence, diagnose, summarise
 from bayes_cpt.inference.mode import Approximation, around
 from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
@@ -337,8 +338,8 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
     posterior = with_effects(tree["posterior"].to_dataset(), models, kept_bins(prepared, left_out), seed)
     departing = observations.out_of_domain and SCALE in posterior
     tree["posterior"] = with_departures(posterior, observations, seed) if departing else posterior
-    tree["observed_data"] = _observed(observations)
-    tree["constant_data"] = _constant(observations)
+    tree["observed_data"] = observed_losses(observations)
+    tree["constant_data"] = measured_points(observations)
     tree.attrs = {
         **drawn.attrs,
         "model": spec.name,
@@ -398,21 +399,3 @@ def with_draws(fit: Fit, places: IntArray) -> Fit:
     tree = fit.tree.copy()
     tree["posterior"] = chosen.expand_dims(chain=[0]).assign_coords(draw=np.arange(len(places)))
     return replace(fit, tree=tree)
-
-
-def _observed(observations: Observations) -> xr.Dataset:
-    combined = {domain: found.loss for domain, found in observations.out_of_domain.items()}
-    losses = {**observations.losses, **combined}
-    return xr.Dataset({f"loss_{domain}": (f"point_{domain}", values) for domain, values in losses.items()})
-
-
-def _constant(observations: Observations) -> xr.Dataset:
-    """Return run and step of every measured point."""
-    design = observations.design
-    runs = np.array(design.runs)
-    columns = {}
-    combined = {domain: found.places for domain, found in observations.out_of_domain.items()}
-    for domain, places in {**observations.places, **combined}.items():
-        columns[f"run_{domain}"] = (f"point_{domain}", runs[design.run[places]])
-        columns[f"step_{domain}"] = (f"point_{domain}", design.step[places])
-    return xr.Dataset(columns)

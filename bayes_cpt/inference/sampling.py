@@ -2,7 +2,7 @@
 
 ``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then runs
 in rounds until the draws of a round have converged or a limit of time is reached. Each round takes twice the time of
-the one before, by trajectories twice as long, and later by more of them. Draws kept are of the last round. ``nuts`` is
+the one before, in turn by trajectories twice as long and by twice as many. Draws kept are of the last round. ``nuts`` is
 the reference: nutpie's NUTS in coordinates that the mode's curvature makes white, with a fixed number of draws.
 """
 
@@ -30,7 +30,7 @@ WALKERS = 32
 SHORTEST = 24
 """Smallest number of trajectories of a walker before draws are judged."""
 MOST_LEAPFROGS = 64
-"""Largest number of leapfrog steps of a trajectory; after that, more trajectories are run instead."""
+"""Largest number of leapfrog steps of a trajectory."""
 REPORTS = 0.5
 """Seconds between two reports of progress."""
 TARGET_ACCEPT = 0.95
@@ -137,20 +137,24 @@ def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[
     target, shape = Target(count.at, start), (settings.chains, WALKERS)
     walkers, kernel = tempered(target, shape, random, common_whitening, lambda at: progress(f"adapting {at:.2f}"))
     needed = -(-settings.draws // WALKERS)
-    length, note = max(needed, SHORTEST), "sampling"
+    length, note, longer = max(needed, SHORTEST), "sampling", False
+
+    def is_over() -> bool:
+        return time.monotonic() - began > settings.seconds
+
     while True:
         states = []
-        for _ in range(length):
+        while len(states) < length and not (states and is_over()):
             progress(note)
             walkers, _accepted = trajectory(target, walkers, kernel, random)
             states.append((walkers.x, walkers.value))
-        chosen = [states[place] for place in np.linspace(0, length - 1, needed).astype(int)]
+        chosen = [states[place] for place in np.linspace(0, len(states) - 1, needed).astype(int)]
         x, log_density = (_by_chain(np.stack(of, axis=2), settings.draws) for of in zip(*chosen, strict=True))
         found = convergence(block.watched(x))
-        if enough(found, settings) or time.monotonic() - began > settings.seconds:
+        if enough(found, settings) or is_over():
             break
-        note = str(found)
-        if kernel.leapfrogs < MOST_LEAPFROGS:
+        note, longer = str(found), not longer
+        if longer and kernel.leapfrogs < MOST_LEAPFROGS:
             kernel = kernel._replace(leapfrogs=2 * kernel.leapfrogs)
         else:
             length *= 2

@@ -19,7 +19,7 @@ from bayes_cpt.statistical_model.observations import check_runs
 
 POINTS = 6
 """Measured points per run of the template: few, to keep the tests short."""
-SIMULATIONS = 100
+SIMULATIONS = 64
 
 
 def rank_counts(ranks: np.ndarray, places: int) -> np.ndarray:

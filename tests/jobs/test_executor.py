@@ -18,7 +18,8 @@ import pytest
 import bayes_cpt as bc
 from bayes_cpt.cli import main
 from bayes_cpt.errors import ClusterError
-from bayes_cpt.evaluation import backtest, executor
+from bayes_cpt.evaluation import backtest
+from bayes_cpt.jobs import executor
 from bayes_cpt.jobs.executor import check_address, place_of_work, run_jobs
 from bayes_cpt.jobs.finished_jobs import begin
 from bayes_cpt.runs.holdout import Holdout

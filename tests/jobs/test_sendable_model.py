@@ -8,7 +8,7 @@ import pytest
 
 import bayes_cpt as bc
 from bayes_cpt.errors import ClusterError
-from bayes_cpt.evaluation import sendable_model
+from bayes_cpt.jobs import sendable_model
 from bayes_cpt.jobs.sendable_model import Recipe, SendableModel, sendable
 from bayes_cpt.runs.curve_folder import digest
 
