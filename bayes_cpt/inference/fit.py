@@ -265,12 +265,8 @@ def fit_prepared(
     tree = _posterior(prepared, densities, drawn)
     finals = [convergence(watch(found.x)) for watch, found in zip(watched, drawn, strict=True)]
     converged, verdict = diagnose(tree, finals, settings)
-    tree.attrs = {
-        "seed": settings.seed,
-        "sampling": json.dumps(asdict(settings)),
-        "converged": int(converged),
-        "verdict": verdict,
-    }
+    sampling = json.dumps(asdict(settings))
+    tree.attrs = {"seed": settings.seed, "sampling": sampling, "converged": int(converged), "verdict": verdict}
     return with_data(prepared, left_out, tree)
 
 

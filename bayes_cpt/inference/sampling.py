@@ -2,21 +2,22 @@
 
 ``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then runs
 in rounds until the draws of a round have converged or a limit of time is reached. Each round takes twice the time of
-the one before, in turn by trajectories twice as long and by twice as many. Draws kept are of the last round. ``nuts`` is
-the reference: nutpie's NUTS in coordinates that the mode's curvature makes white, with a fixed number of draws.
+the one before, in turn by trajectories twice as long and by twice as many. Draws kept are of the last round.
+``nuts`` is the reference: nutpie's NUTS in coordinates that the mode's curvature makes white, with a fixed number of
+draws.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from threading import Event
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayes_cpt._support.progress import Reporter, Status
+from bayes_cpt._support.registry import Registry
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import SamplingError
 from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
@@ -257,5 +258,5 @@ def _waited(running: Any, progress: Callable[[str], None]) -> Any:
             continue
 
 
-SAMPLERS: Mapping[str, Sampler] = MappingProxyType({"tempered": tempered_draws, "nuts": nuts_draws})
+SAMPLERS: Registry[Sampler] = Registry("sampler", {"tempered": tempered_draws, "nuts": nuts_draws})
 """Samplers by the names of `bayes_cpt.inference.settings.SAMPLER_NAMES`."""

@@ -265,9 +265,9 @@ def test_a_backtest_that_was_killed_goes_on_to_the_same_table(
     refitted: list[str] = []
     fit_prepared = backtest.fit_prepared
 
-    def recorded(prepared: bc.Prepared, settings: bc.SamplerSettings, left_out: Holdout) -> bc.Fit:
+    def recorded(prepared: bc.Prepared, settings: bc.SamplerSettings, left_out: Holdout, starts: Any) -> bc.Fit:
         refitted.append(left_out.name)
-        return fit_prepared(prepared, settings, left_out)
+        return fit_prepared(prepared, settings, left_out, starts)
 
     monkeypatch.setattr(backtest, "fit_prepared", recorded)
     monkeypatch.setattr(sys, "argv", ["bayes-cpt", *command, "--resume"])
