@@ -84,7 +84,7 @@ class Group:
     curves
         Returns the curves.
     leave
-        What is left out in turn, as of `bayes_cpt.backtest`; if empty, all curves are fitted.
+        What is left out in turn, as in `bayes_cpt.backtest`; if empty, all curves are fitted.
     seeds
         One posterior for each.
     """

@@ -22,7 +22,7 @@ from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.calibration.uniformity import band, holm, uniformity
 from bayes_cpt.inference.fit import Prepared
 from bayes_cpt.inference.mode import INFLATION, Approximation, climb, precision, whitening_scale
-from bayes_cpt.inference.tempering import Target, Walkers, tempered, trajectory
+from bayes_cpt.inference.tempering import Kernel, Target, Walkers, tempered, trajectory
 from bayes_cpt.posterior.density import Densities, Density, side_by_side
 from bayes_cpt.posterior.priors import Entry, of_domain
 from bayes_cpt.statistical_model.discrepancy import effect_labels
@@ -171,7 +171,10 @@ def calibrate(
     ranks, log_density = [], []
     for density, x in drawn.items():
         densities = side_by_side(density, losses)
-        walkers = _walkers(density, densities, (simulations, draws), random, trajectories, done)
+        target, walkers, kernel = _at_posteriors(density, densities, (simulations, draws), random)
+        for place in range(trajectories):
+            walkers, _accepted = trajectory(target, walkers, kernel, random)
+            done(place + 1, trajectories)
         ranks.append(_ranks(np.concatenate([x[:, None], walkers.x], axis=1)))
         log_density.append(np.concatenate([densities(x[:, None])[0], walkers.value], axis=1))
     ranks.append(_ranks(np.sum(log_density, axis=0)[..., None]))
@@ -180,23 +183,14 @@ def calibrate(
     return Calibration(prepared.spec.name, pd.DataFrame(np.concatenate(ranks, axis=1), index, labels), draws)
 
 
-def _walkers(  # noqa: PLR0917 - of one use
-    density: Density,
-    densities: Densities,
-    shape: tuple[int, int],
-    random: np.random.Generator,
-    trajectories: int,
-    done: Callable[[int, int], None],
-) -> Walkers:
-    """Return walkers (simulations, draws) at the posteriors of a block's parameters."""
+def _at_posteriors(
+    density: Density, densities: Densities, shape: tuple[int, int], random: np.random.Generator
+) -> tuple[Target, Walkers, Kernel]:
+    """Return walkers (simulations, draws) at the posteriors of a block's parameters, and how they move."""
     target = Target(densities, _approximations(density, densities, shape[0], random))
     # fewer walkers than coordinates do not show their covariance: each population keeps that of its mode
     scale = target.approximation.scale[:, 0] / INFLATION
-    walkers, kernel = tempered(target, shape, random, lambda _x: scale, lambda _at: None)
-    for place in range(trajectories):
-        walkers, _accepted = trajectory(target, walkers, kernel, random)
-        done(place + 1, trajectories)
-    return walkers
+    return target, *tempered(target, shape, random, lambda _x: scale, lambda _at: None)
 
 
 def _approximations(density: Density, densities: Densities, members: int, random: np.random.Generator) -> Approximation:

@@ -88,6 +88,19 @@ def _advice(settings: SamplerSettings) -> str:
     return f"{longer}, or use fewer parameters or tighter priors"
 
 
+def modes_in_words(shares: Sequence[FloatArray]) -> str:
+    """Return a clause that names the modes of a posterior with several, and nothing for one with a single mode.
+
+    Parameters
+    ----------
+    shares
+        By block of parameters, the shares of the draws that are nearest to each mode.
+    """
+    several = [share for share in shares if (share > 0).sum() > 1]
+    listed = " and ".join(", ".join(f"{100 * each:.0f} %" for each in sorted(share)[::-1]) for share in several)
+    return f"; the posterior has several modes, with shares of {listed} of the draws" if several else ""
+
+
 def summarise(tree: xr.DataTree, **options: Any) -> pd.DataFrame:
     """Return ArviZ's summary of the parameters and coefficients that vary; options are those of ``az.summary``."""
     names = [str(name) for name in tree["posterior"].data_vars if not str(name).startswith("effect_")]

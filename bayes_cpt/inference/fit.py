@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bayes_cpt._support.progress import live_line, quiet
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.inference.data_groups import measured_points, observed_losses
-from bayes_cpt.inference.diagnostics import convergence, diagnose, summarise
+from bayes_cpt.inference.diagnostics import convergence, diagnose, modes_in_words, summarise
 from bayes_cpt.inference.mode import Approximation, around
 from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
@@ -252,7 +252,7 @@ def fit_prepared(
     left_out
         The runs, or steps of runs, that are not fitted.
     starts
-        Approximations from which the sampler starts, as of `full_posterior`; by default modes are sought.
+        Approximations from which the sampler starts, for example those of `full_posterior`; by default it seeks the modes.
     """
     densities = [replaced(density, _kept_losses(prepared, left_out)) for density in prepared.densities]
     watched = [partial(watched_quantities, prepared, density) for density in densities]
@@ -265,6 +265,7 @@ def fit_prepared(
     tree = _posterior(prepared, densities, drawn)
     finals = [convergence(watch(found.x)) for watch, found in zip(watched, drawn, strict=True)]
     converged, verdict = diagnose(tree, finals, settings)
+    verdict += modes_in_words([found.modes for found in drawn])
     sampling = json.dumps(asdict(settings))
     tree.attrs = {"seed": settings.seed, "sampling": sampling, "converged": int(converged), "verdict": verdict}
     return with_data(prepared, left_out, tree)

@@ -125,10 +125,13 @@ def sample_blocks(blocks: Sequence[Block], settings: SamplerSettings, report: Re
     with ThreadPoolExecutor(cpu_count() or 1) as pool:
         try:
             running = [pool.submit(sampler, block, settings, progress(place)) for place, block in enumerate(blocks)]
-            return [each.result() for each in running]
+            drawn = [each.result() for each in running]
         except BaseException:
             stopped.set()
             raise
+    if not all(np.isfinite(each.x).all() for each in drawn):
+        raise SamplingError("the sampler gave draws that are not finite: check the losses and the priors")
+    return drawn
 
 
 def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[str], None]) -> Drawn:

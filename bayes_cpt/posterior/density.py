@@ -9,7 +9,7 @@ model in PyMC, and a test compares the two for every shipped model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -41,6 +41,9 @@ TOGETHER = 16_000
 """Number of points, over all vectors, that are evaluated in one call: arrays of more do not fit into the cache."""
 ROWS = (16, 128)
 """Smallest and largest number of vectors evaluated in one call."""
+
+COMPILED = 16
+"""Number of compiled functions of each kind that a process keeps."""
 
 type Data = Mapping[str, Any]
 type LogDensity = Callable[[jax.Array, Data], jax.Array]
@@ -281,19 +284,19 @@ def _forward(residual: jax.Array, weight: jax.Array, columns: jax.Array) -> tupl
 _low_rank.defvjp(_forward, lambda gradients, of_value: tuple(of_value * each for each in gradients))
 
 
-# cached by function, so that refits and further members do not compile again
-@cache
+# cached by function, so that refits and further members do not compile again; bounded, since functions take memory
+@lru_cache(maxsize=COMPILED)
 def _together(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
     return jax.jit(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)))
 
 
-@cache
+@lru_cache(maxsize=COMPILED)
 def _members(function: LogDensity, axes: tuple[int | None, ...], structure: Any) -> Callable[..., Any]:
     """Return the density of (members, n) vectors, with data of which some have members too."""
     own = jax.tree.unflatten(structure, axes)
     return jax.jit(jax.vmap(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)), in_axes=(0, own)))
 
 
-@cache
+@lru_cache(maxsize=COMPILED)
 def _single(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
     return jax.jit(jax.value_and_grad(function))

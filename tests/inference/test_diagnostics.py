@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayes_cpt.inference.diagnostics import convergence, diagnose
+from bayes_cpt.inference.diagnostics import convergence, diagnose, modes_in_words
 from bayes_cpt.inference.settings import SamplerSettings
 
 
@@ -58,3 +58,8 @@ def test_final_losses_must_have_converged_too():
     converged, verdict = diagnose(chains(0, 0), [final], SamplerSettings())
     assert not converged
     assert "the final losses" in verdict
+
+
+def test_several_modes_are_named_with_their_shares():
+    assert modes_in_words([np.ones(1), np.array([0.0, 1.0])]) == ""
+    assert "shares of 80 %, 20 % of the draws" in modes_in_words([np.ones(1), np.array([0.2, 0.8])])
