@@ -252,7 +252,7 @@ def fit_prepared(
     left_out
         The runs, or steps of runs, that are not fitted.
     starts
-        Approximations from which the sampler starts, for example those of `full_posterior`; by default it seeks the modes.
+        Where the sampler starts, for example the result of `full_posterior`; by default it seeks the modes.
     """
     densities = [replaced(density, _kept_losses(prepared, left_out)) for density in prepared.densities]
     watched = [partial(watched_quantities, prepared, density) for density in densities]
