@@ -20,7 +20,7 @@ COVERED_BY: dict[str, str] = {
     "demonstration": "test_cli.py",
     "errors": "test_imports.py",
     "evaluation.meanings": "evaluation/test_in_words.py",
-    "inference.data_groups": "inference/test_fit.py",
+    "posterior.data_groups": "inference/test_fit.py",
     "inference.settings": "inference/test_sampling.py",
     "laws.final_losses": "laws/test_laws.py",
     "laws.law": "laws/test_laws.py",

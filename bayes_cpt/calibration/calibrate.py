@@ -20,9 +20,10 @@ import pandas as pd
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.calibration.uniformity import band, holm, uniformity
+from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation
 from bayes_cpt.inference.fit import Prepared
-from bayes_cpt.inference.mode import INFLATION, Approximation, climb, precision, whitening_scale
-from bayes_cpt.inference.tempering import Kernel, Target, Walkers, tempered, trajectory
+from bayes_cpt.inference.mode import climb, precision, whitening_scale
+from bayes_cpt.inference.tempering import Kernel, Target, Walkers, moved, tempered, with_proposal
 from bayes_cpt.posterior.density import Densities, Density, side_by_side
 from bayes_cpt.posterior.priors import Entry, of_domain
 from bayes_cpt.statistical_model.discrepancy import effect_labels
@@ -121,7 +122,7 @@ def calibrate(
     *,
     simulations: int = 200,
     draws: int = 31,
-    trajectories: int = 24,
+    moves: int = 24,
     seed: int = 1,
     simulator: Simulator | None = None,
     done: Callable[[int, int], None] = lambda _done, _all: None,
@@ -140,15 +141,15 @@ def calibrate(
         Number of simulations.
     draws
         Number of draws of each posterior: the walkers of its population.
-    trajectories
-        Number of trajectories of each walker at the posterior.
+    moves
+        Number of moves of each walker at the posterior: trajectories, each with jumps after it.
     seed
         Seed of parameters, losses and sampler.
     simulator
         Function that simulates losses from parameters, by default `simulated_losses`; with another one, it can be seen
         whether a fault of the model would be detected.
     done
-        Called after each trajectory with the number of trajectories done and the number of all trajectories.
+        Called after each move with the number of moves done and the number of all moves.
 
     Returns
     -------
@@ -172,11 +173,11 @@ def calibrate(
     for density, x in drawn.items():
         densities = side_by_side(density, losses)
         target, walkers, kernel = _at_posteriors(density, densities, (simulations, draws), random)
-        for place in range(trajectories):
-            walkers, _accepted = trajectory(target, walkers, kernel, random)
-            done(place + 1, trajectories)
+        for place in range(moves):
+            walkers = moved(target, walkers, kernel, random)
+            done(place + 1, moves)
         ranks.append(_ranks(np.concatenate([x[:, None], walkers.x], axis=1)))
-        log_density.append(np.concatenate([densities(x[:, None])[0], walkers.value], axis=1))
+        log_density.append(np.concatenate([densities.values(x[:, None]), walkers.value], axis=1))
     ranks.append(_ranks(np.sum(log_density, axis=0)[..., None]))
     labels = [*(entry.label for entry in truths), LOG_DENSITY]
     index = pd.RangeIndex(simulations, name="simulation")
@@ -190,13 +191,28 @@ def _at_posteriors(
     target = Target(densities, _approximations(density, densities, shape[0], random))
     # fewer walkers than coordinates do not show their covariance: each population keeps that of its mode
     scale = target.approximation.scale[:, 0] / INFLATION
-    return target, *tempered(target, shape, random, lambda _x: scale, lambda _at: None)
+    walkers, kernel, states = tempered(target, shape, random, lambda _x: scale, lambda _at: None)
+    return target, walkers, with_proposal(target, walkers, kernel, random, _of_members(states, scale))
+
+
+def _of_members(states: FloatArray, scale: FloatArray) -> Approximation:
+    """Return approximations of the states (states, members, walkers, size) of each member, from which it jumps.
+
+    Few states show the covariance badly: that of the mode counts as much as one state per coordinate.
+    """
+    _, members, _, size = states.shape
+    flat = np.swapaxes(states, 0, 1).reshape(members, -1, size)
+    centre = flat.mean(axis=1, keepdims=True)
+    away = flat - centre
+    covariance = np.swapaxes(away, 1, 2) @ away + size * scale @ np.swapaxes(scale, 1, 2)
+    spread = np.linalg.cholesky(covariance / (flat.shape[1] + size))
+    return Approximation(centre, spread[:, None], np.zeros((members, 1)), CLOSE)
 
 
 def _approximations(density: Density, densities: Densities, members: int, random: np.random.Generator) -> Approximation:
     """Return an approximation at the mode of each posterior, sought from the most probable of draws of the prior."""
     tried = np.broadcast_to(density.prior_draws(STARTS, random), (members, STARTS, density.size))
-    starts = tried[np.arange(members), densities(tried)[0].argmax(axis=1)]
+    starts = tried[np.arange(members), densities.values(tried).argmax(axis=1)]
     centre, _value = climb(densities, starts)
     scale = INFLATION * whitening_scale(precision(densities, centre))
     return Approximation(centre[:, None], scale[:, None], np.zeros((members, 1)))

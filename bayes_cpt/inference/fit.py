@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from bayes_cpt._support.progress import live_line, quiet
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.inference.data_groups import measured_points, observed_losses
+from bayes_cpt.inference.approximation import Approximation, around
 from bayes_cpt.inference.diagnostics import convergence, diagnose, modes_in_words, summarise
-from bayes_cpt.inference.mode import Approximation, around
 from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
+from bayes_cpt.posterior.data_groups import measured_points, observed_losses
 from bayes_cpt.posterior.density import Density, blocks, replaced
 from bayes_cpt.posterior.parameters import parameter_tree
 from bayes_cpt.posterior.priors import bins_of, of_domain

@@ -1,8 +1,9 @@
 """Draws from the posterior of a block of parameters, until they have converged: ``SAMPLERS`` by name.
 
 ``tempered`` runs many chains at once (`bayes_cpt.inference.tempering`). It starts at the modes, adapts, and then runs
-in rounds until the draws of a round have converged or a limit of time is reached. Each round takes twice the time of
-the one before, in turn by trajectories twice as long and by twice as many. Draws kept are of the last round.
+in rounds until the draws of a round have converged or a limit of time is reached. After each round, jumps and
+coordinates are adapted to its draws, and moves become, in turn, twice as long and twice as many. Draws kept are of the
+last round.
 ``nuts`` is the reference: nutpie's NUTS in coordinates that the mode's curvature makes white, with a fixed number of
 draws.
 """
@@ -20,16 +21,19 @@ from bayes_cpt._support.progress import Reporter, Status
 from bayes_cpt._support.registry import Registry
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import SamplingError
+from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation, around, mixture
 from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
-from bayes_cpt.inference.mode import CANDIDATES, INFLATION, Approximation, approximate, starts_from
+from bayes_cpt.inference.mode import CANDIDATES, approximate, starts_from
 from bayes_cpt.inference.settings import SamplerSettings
-from bayes_cpt.inference.tempering import Target, common_whitening, tempered, trajectory
+from bayes_cpt.inference.tempering import Target, common_whitening, moved, tempered, with_proposal
 from bayes_cpt.posterior.density import Densities, Density
 
 WALKERS = 32
 """Chains in each population."""
-SHORTEST = 24
-"""Smallest number of trajectories of a walker before draws are judged."""
+SHORTEST = 12
+"""Smallest number of moves of a walker before draws are judged."""
+SHORT = 4
+"""Number of leapfrog steps of a trajectory in the first round: where jumps are accepted, they need little help."""
 MOST_LEAPFROGS = 64
 """Largest number of leapfrog steps of a trajectory."""
 REPORTS = 0.5
@@ -72,7 +76,7 @@ class Drawn(NamedTuple):
     modes
         Shares of the draws that are nearest to each mode from which the sampler started.
     evaluations
-        Number of gradients of the log density.
+        Number of vectors of which the log density was evaluated, mostly with its gradient.
     """
 
     x: FloatArray
@@ -136,10 +140,12 @@ def sample_blocks(blocks: Sequence[Block], settings: SamplerSettings, report: Re
 
 def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[str], None]) -> Drawn:
     """Sample by many chains at once, until the watched quantities have converged or the time is over."""
-    began, random, count = time.monotonic(), np.random.default_rng(settings.seed), Counted(block.density)
-    start = block.start or modes(count.at, block.density, random)
-    target, shape = Target(count.at, start), (settings.chains, WALKERS)
-    walkers, kernel = tempered(target, shape, random, common_whitening, lambda at: progress(f"adapting {at:.2f}"))
+    began, random, density = time.monotonic(), np.random.default_rng(settings.seed), Counted(block.density)
+    target = Target(density, block.start or modes(density, block.density, random))
+    walkers, kernel, states = tempered(
+        target, (settings.chains, WALKERS), random, common_whitening, lambda at: progress(f"adapting {at:.2f}")
+    )
+    kernel = with_proposal(target, walkers, kernel, random, around(states, 1.0, CLOSE))._replace(leapfrogs=SHORT)
     needed = -(-settings.draws // WALKERS)
     length, note, longer = max(needed, SHORTEST), "sampling", False
 
@@ -150,7 +156,7 @@ def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[
         states = []
         while len(states) < length and not (states and is_over()):
             progress(note)
-            walkers, _accepted = trajectory(target, walkers, kernel, random)
+            walkers = moved(target, walkers, kernel, random)
             states.append((walkers.x, walkers.value))
         chosen = [states[place] for place in np.linspace(0, len(states) - 1, needed).astype(int)]
         x, log_density = (_by_chain(np.stack(of, axis=2), settings.draws) for of in zip(*chosen, strict=True))
@@ -162,7 +168,8 @@ def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[
             kernel = kernel._replace(leapfrogs=2 * kernel.leapfrogs)
         else:
             length *= 2
-    return Drawn(x, log_density, np.zeros(x.shape[:2], dtype=bool), start.nearest(x), count.vectors)
+        kernel = with_proposal(target, walkers, kernel, random, mixture(x, random))._replace(scale=common_whitening(x))
+    return Drawn(x, log_density, np.zeros(x.shape[:2], dtype=bool), target.approximation.nearest(x), density.vectors)
 
 
 class Counted:
@@ -175,6 +182,11 @@ class Counted:
         """Return the log densities of vectors (..., size), and their gradients."""
         self.vectors += x.size // x.shape[-1]
         return self.density.at(x)
+
+    def values(self, x: FloatArray) -> FloatArray:
+        """Return the log densities of vectors (..., size)."""
+        self.vectors += x.size // x.shape[-1]
+        return self.density.values(x)
 
 
 def modes(densities: Densities, density: Density, random: np.random.Generator) -> Approximation:
@@ -200,7 +212,7 @@ def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str]
     from nutpie.compiled_pyfunc import from_pyfunc  # noqa: PLC0415
 
     density, random = block.density, np.random.default_rng(settings.seed)
-    start = block.start or modes(density.at, density, random)
+    start = block.start or modes(density, density, random)
     centre, scale, size = start.centre[0, 0], start.scale[0, 0] / INFLATION, density.size
 
     def make_logp() -> Callable[..., tuple[float, FloatArray]]:

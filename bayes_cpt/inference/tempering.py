@@ -1,24 +1,30 @@
 """Many chains at once, tempered from an approximation of the posterior: sequential Monte Carlo with HMC moves.
 
-Walkers start in an approximation q of the posterior p (`bayes_cpt.inference.mode.Approximation`) and move through
+Walkers start in an approximation q of the posterior p (`bayes_cpt.inference.approximation`) and move through
 q^(1-b) p^b from b = 0 to 1. At each step of b they are weighted by how the density changed, resampled, and moved by
 Hamiltonian Monte Carlo (HMC). At b = 1 each walker is a chain of the exact posterior: the approximation decides where
 chains start and how they move, not what their draws are.
+
+At b = 1 walkers also jump: draws of an approximation of where they have been are proposed to them, and accepted as
+Metropolis and Hastings say. Jumps take walkers far where the approximation is good, at a value each; HMC takes them
+through what it misses.
 
 Walkers are in populations, which are resampled apart from each other. So populations that found modes in other shares
 disagree, as chains do that started elsewhere. Populations may also be of different posteriors, as in calibration.
 
 Del Moral, Doucet & Jasra, *Sequential Monte Carlo samplers*, J. R. Stat. Soc. B 68, 2006; Buchholz, Chopin & Jacob,
-*Adaptive tuning of Hamiltonian Monte Carlo within sequential Monte Carlo*, Bayesian Analysis 16, 2021.
+*Adaptive tuning of Hamiltonian Monte Carlo within sequential Monte Carlo*, Bayesian Analysis 16, 2021; Gabrié,
+Rotskoff & Vanden-Eijnden, *Adaptive Monte Carlo augmented with normalizing flows*, PNAS 119, 2022 (jumps).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.inference.mode import Approximation
+from bayes_cpt.inference.approximation import Approximation
 from bayes_cpt.posterior.density import Densities
 
 LEAPFROGS = 8
@@ -35,9 +41,15 @@ EFFECTIVE = 0.5
 """Share of the walkers that stay effective in one step of temperature."""
 MOVES = 2
 """Trajectories after each step of temperature."""
-SETTLING = 4
-"""Trajectories at the posterior, twice, before draws are kept; coordinates are whitened again in between."""
+SETTLING = 8
+"""Trajectories at the posterior before draws are kept; coordinates are whitened again halfway."""
 HALVINGS = 30
+TRIED = 4
+"""Jumps proposed to each walker to see how many are accepted."""
+STAYING = 0.1
+"""Share of the walkers that accept none of the jumps of a move."""
+MOST_JUMPS = 16
+"""Largest number of jumps proposed to a walker in a move: they cost as much as a trajectory."""
 
 type Whiten = Callable[[FloatArray], FloatArray]
 """From vectors (populations, walkers, size) to a scale (populations or 1, size, size) in which they are white."""
@@ -73,11 +85,25 @@ class Walkers(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """How walkers move: in coordinates z with x = scale z, by a number of leapfrog steps of a size."""
+    """How walkers move.
+
+    Parameters
+    ----------
+    scale
+        (populations or 1, size, size) Trajectories are in coordinates z with x = scale z.
+    step, leapfrogs
+        Size and number of leapfrog steps of a trajectory.
+    proposal
+        What jumps are drawn from.
+    jumps
+        Number of jumps proposed in a move.
+    """
 
     scale: FloatArray
     step: float
+    proposal: Approximation
     leapfrogs: int = LEAPFROGS
+    jumps: int = TRIED
 
 
 class Target(NamedTuple):
@@ -88,7 +114,7 @@ class Target(NamedTuple):
 
     def at(self, x: FloatArray, inverse: float) -> Walkers:
         """Return walkers at vectors (populations, walkers, size); the approximation matters below 1 alone."""
-        value, gradient = self.densities(x)
+        value, gradient = self.densities.at(x)
         near = (value, gradient) if inverse == 1 else self.approximation.log_density(x)
         return Walkers(x, value, gradient, *near)
 
@@ -99,7 +125,7 @@ def tempered(
     random: np.random.Generator,
     whiten: Whiten,
     done: Callable[[float], None],
-) -> tuple[Walkers, Kernel]:
+) -> tuple[Walkers, Kernel, FloatArray]:
     """Move walkers from an approximation to the posterior.
 
     Parameters
@@ -120,22 +146,28 @@ def tempered(
     Walkers
         At the posterior.
     Kernel
-        Adapted to it. It stays as it is while draws are kept: they would not be those of the posterior otherwise.
+        Adapted to it; jumps are from the approximation until `with_proposal` is called.
+    array (states, populations, walkers, size)
+        Where walkers were while they settled.
     """
     walkers = target.at(target.approximation.draw(shape, random), 0.0)
-    inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP)
+    inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP, target.approximation)
     while inverse < 1:
         gain = walkers.value - walkers.near
         change = _next_change(gain, 1 - inverse)
         inverse = 1.0 if change == 1 - inverse else inverse + change
         walkers = _resampled(walkers, change * gain, random)
         kernel = kernel._replace(scale=whiten(walkers.x))
-        walkers, kernel = _adapted(target, walkers, kernel, random, [inverse] * MOVES)
+        for _ in range(MOVES):
+            walkers, kernel = _adapted(target, walkers, kernel, random, inverse)
         done(inverse)
-    for _ in range(2):
-        kernel = kernel._replace(scale=whiten(walkers.x))
-        walkers, kernel = _adapted(target, walkers, kernel, random, [1.0] * SETTLING)
-    return walkers, kernel._replace(scale=whiten(walkers.x))
+    states = []
+    for place in range(SETTLING):
+        if place in {0, SETTLING // 2}:
+            kernel = kernel._replace(scale=whiten(walkers.x))
+        walkers, kernel = _adapted(target, walkers, kernel, random, 1.0)
+        states.append(walkers.x)
+    return walkers, kernel._replace(scale=whiten(np.concatenate(states, axis=1))), np.array(states)
 
 
 def _next_change(gain: FloatArray, left: float) -> float:
@@ -166,13 +198,24 @@ def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Gener
 
 
 def _adapted(
-    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverses: Sequence[float]
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: float
 ) -> tuple[Walkers, Kernel]:
-    """Move walkers by a trajectory at each inverse temperature, and adapt the step size."""
-    for inverse in inverses:
-        walkers, accepted = trajectory(target, walkers, kernel, random, inverse)
-        kernel = kernel._replace(step=kernel.step * float(np.exp(GAIN * (accepted.mean() - TARGET))))
-    return walkers, kernel
+    """Move walkers by a trajectory, and adapt the step size."""
+    walkers, accepted = trajectory(target, walkers, kernel, random, inverse)
+    return walkers, kernel._replace(step=kernel.step * float(np.exp(GAIN * (accepted.mean() - TARGET))))
+
+
+def with_proposal(
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, proposal: Approximation
+) -> Kernel:
+    """Return a kernel whose jumps are from a proposal; their number is such that few walkers accept none.
+
+    A kernel stays as it is while draws are kept: they would not be those of the posterior otherwise.
+    """
+    tried = kernel._replace(proposal=proposal, jumps=TRIED)
+    _walkers, accepted = jumped(target, walkers, tried, random)
+    needed = np.log(STAYING) / np.log1p(-np.clip(accepted.mean(), 0.01, 0.99))
+    return tried._replace(jumps=int(np.clip(np.ceil(needed), 1, MOST_JUMPS)))
 
 
 def common_whitening(x: FloatArray) -> FloatArray:
@@ -181,6 +224,43 @@ def common_whitening(x: FloatArray) -> FloatArray:
     unit = flat.std(axis=0) + 1e-12
     values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(flat, rowvar=False)))
     return (unit[:, None] * vectors * np.sqrt(np.maximum(values, 1e-6)))[None]
+
+
+def moved(target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator) -> Walkers:
+    """Return walkers after a trajectory and jumps."""
+    walkers, _accepted = trajectory(target, walkers, kernel, random)
+    walkers, _accepted = jumped(target, walkers, kernel, random)
+    return walkers
+
+
+def jumped(
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator
+) -> tuple[Walkers, NDArray[np.bool_]]:
+    """Propose draws of an approximation to each walker at the posterior, one after the other.
+
+    Returns
+    -------
+    Walkers
+        After the jumps.
+    array (populations, jumps, walkers)
+        Which jumps were accepted.
+
+    References
+    ----------
+    Tierney, *Markov chains for exploring posterior distributions*, Annals of Statistics 22, 1994 (independence chains).
+    """
+    (populations, count), proposal = walkers.value.shape, kernel.proposal
+    x = proposal.draw((populations, kernel.jumps * count), random)
+    weight = (target.densities.values(x) - proposal.log_density(x)[0]).reshape(populations, kernel.jumps, count)
+    threshold = np.log(random.uniform(size=weight.shape))
+    current = walkers.value - proposal.log_density(walkers.x)[0]
+    accepted = np.zeros(weight.shape, dtype=bool)
+    for place in range(kernel.jumps):
+        accepted[:, place] = threshold[:, place] < weight[:, place] - current
+        current = np.where(accepted[:, place], weight[:, place], current)
+    last = kernel.jumps - 1 - accepted[:, ::-1].argmax(axis=1)
+    ends = x.reshape(populations, kernel.jumps, count, -1)[np.arange(populations)[:, None], last, np.arange(count)]
+    return target.at(np.where(accepted.any(axis=1)[..., None], ends, walkers.x), 1.0), accepted
 
 
 def trajectory(

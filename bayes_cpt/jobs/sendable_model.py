@@ -7,8 +7,8 @@ from threading import RLock
 from typing import NamedTuple
 
 from bayes_cpt.errors import ClusterError, SpecError
+from bayes_cpt.inference.approximation import Approximation
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, full_posterior, prepare
-from bayes_cpt.inference.mode import Approximation
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.inference.storage import same_definition
 from bayes_cpt.runs.curve_folder import digest

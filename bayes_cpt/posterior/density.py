@@ -10,7 +10,7 @@ model in PyMC, and a test compares the two for every shipped model.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ from bayes_cpt.statistical_model.model_files import ModelSpec
 from bayes_cpt.statistical_model.observations import Observations
 from bayes_cpt.statistical_model.out_of_domain import SCALE, Changes, combination, departure_columns, variance
 
-TOGETHER = 16_000
+TOGETHER = 32_000
 """Number of points, over all vectors, that are evaluated in one call: arrays of more do not fit into the cache."""
 ROWS = (16, 128)
 """Smallest and largest number of vectors evaluated in one call."""
@@ -50,8 +50,18 @@ type LogDensity = Callable[[jax.Array, Data], jax.Array]
 """From a vector (size,) and the data to the log density; JAX can trace it."""
 type Likelihood = Callable[[Mapping[str, jax.Array], Data], jax.Array]
 """From a domain's parameters by name and its data to the log likelihood."""
-type Densities = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-"""From vectors (..., size) to log densities (...) and their gradients (..., size)."""
+
+
+class Densities(Protocol):
+    """Log densities of many vectors, evaluated together; minus infinity, with gradient 0, where they are not finite."""
+
+    def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log densities (...) of vectors (..., size), and their gradients (..., size)."""
+        ...
+
+    def values(self, x: FloatArray) -> FloatArray:
+        """Return the log densities (...) alone, at half the cost or less."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +88,27 @@ class Density:
         return len(self.entries)
 
     def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the log densities (...) of vectors (..., size), and their gradients.
+        """Return the log densities (...) of vectors (..., size), and their gradients; see `Densities`."""
+        value, gradient = self._in_calls(_gradients(self.function), x)
+        return finite(value.reshape(x.shape[:-1]), gradient.reshape(x.shape))
 
-        Where a density is not finite it is minus infinity, with gradient 0.
-        """
+    def values(self, x: FloatArray) -> FloatArray:
+        """Return the log densities (...) of vectors (..., size); see `Densities`."""
+        [value] = self._in_calls(_values(self.function), x)
+        return _finite_values(value.reshape(x.shape[:-1]))
+
+    def _in_calls(self, function: Callable[..., Sequence[jax.Array]], x: FloatArray) -> list[FloatArray]:
+        """Return what a compiled function returns of vectors, called with the same number of them each time."""
         flat = x.reshape(-1, x.shape[-1])
         count = self._rows
         rows = np.concatenate([flat, np.zeros((-len(flat) % count, flat.shape[1]))]).reshape(-1, count, flat.shape[1])
-        together = _together(self.function)
-        parts = [together(each, self.data) for each in rows]
-        value = np.concatenate([np.asarray(part[0]) for part in parts])[: len(flat)].reshape(x.shape[:-1])
-        gradient = np.concatenate([np.asarray(part[1]) for part in parts])[: len(flat)].reshape(x.shape)
-        return finite(value, gradient)
+        parts = [function(each, self._data) for each in rows]
+        return [np.concatenate(part)[: len(flat)] for part in zip(*parts, strict=True)]
+
+    @cached_property
+    def _data(self) -> Data:
+        """The data as JAX arrays: to convert them at each call takes as long as the call."""
+        return jax.device_put(dict(self.data))
 
     @cached_property
     def _rows(self) -> int:
@@ -99,7 +118,7 @@ class Density:
 
     def alone(self, x: FloatArray) -> tuple[float, FloatArray]:
         """Return the log density of one vector and its gradient."""
-        value, gradient = _single(self.function)(x, self.data)
+        value, gradient = _single(self.function)(x, self._data)
         return float(value), np.asarray(gradient, dtype=np.float64)
 
     def prior_draws(self, count: int, random: np.random.Generator) -> FloatArray:
@@ -109,6 +128,41 @@ class Density:
     def parameters(self, x: FloatArray) -> dict[Entry, FloatArray]:
         """Return the parameters (...) by entry of vectors (..., size)."""
         return parameter_values(self.entries, x)
+
+
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """The log densities of members that have losses of their own; `side_by_side` returns one.
+
+    Parameters
+    ----------
+    gradients, alone
+        Compiled functions of vectors (members, n, size) and the data: the log densities with and without gradients.
+    data
+        The data, in which some losses have a leading dimension of members.
+    """
+
+    gradients: Callable[..., Sequence[jax.Array]]
+    alone: Callable[..., Sequence[jax.Array]]
+    data: Data
+
+    def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log densities of vectors (members, size) or (members, n, size), and their gradients."""
+        value, gradient = map(np.asarray, self.gradients(_by_member(x), self.data))
+        return finite(value.reshape(x.shape[:-1]), gradient.reshape(x.shape))
+
+    def values(self, x: FloatArray) -> FloatArray:
+        """Return the log densities of vectors (members, size) or (members, n, size)."""
+        [value] = map(np.asarray, self.alone(_by_member(x), self.data))
+        return _finite_values(value.reshape(x.shape[:-1]))
+
+
+def _by_member(x: FloatArray) -> FloatArray:
+    return x if x.ndim == 3 else x[:, None]
+
+
+def _finite_values(value: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(value), value, -np.inf)
 
 
 def finite(value: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -162,7 +216,7 @@ def replaced(density: Density, losses: Mapping[str, Mapping[str, FloatArray]]) -
     return replace(density, data={**density.data, "losses": own})
 
 
-def side_by_side(density: Density, losses: Mapping[str, Mapping[str, FloatArray]]) -> Densities:
+def side_by_side(density: Density, losses: Mapping[str, Mapping[str, FloatArray]]) -> SideBySide:
     """Return the density of vectors (members, n, size) of which each member has its own losses.
 
     Parameters
@@ -179,15 +233,9 @@ def side_by_side(density: Density, losses: Mapping[str, Mapping[str, FloatArray]
         for domain, data in density.data["losses"].items()
     }
     leaves, structure = jax.tree.flatten(axes, is_leaf=lambda leaf: leaf is None)
-    together = _members(density.function, tuple(leaves), structure)
-    data = replaced(density, own).data
-
-    def evaluate_all(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        flat = x if x.ndim == 3 else x[:, None]
-        value, gradient = (np.asarray(part) for part in together(flat, data))
-        return finite(value.reshape(x.shape[:-1]), gradient.reshape(x.shape))
-
-    return evaluate_all
+    return SideBySide(
+        *_members(density.function, tuple(leaves), structure), jax.device_put(dict(replaced(density, own).data))
+    )
 
 
 def _block(chosen: tuple[Entry, ...], likelihoods: Mapping[str, tuple[Likelihood, Data]]) -> Density:
@@ -284,19 +332,38 @@ def _forward(residual: jax.Array, weight: jax.Array, columns: jax.Array) -> tupl
 _low_rank.defvjp(_forward, lambda gradients, of_value: tuple(of_value * each for each in gradients))
 
 
+def _gradient_of(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    return jax.value_and_grad(function)
+
+
+def _value_of(function: LogDensity) -> Callable[..., tuple[jax.Array]]:
+    return lambda x, data: (function(x, data),)
+
+
 # cached by function, so that refits and further members do not compile again; bounded, since functions take memory
 @lru_cache(maxsize=COMPILED)
-def _together(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    return jax.jit(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)))
+def _gradients(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    return jax.jit(jax.vmap(_gradient_of(function), in_axes=(0, None)))
 
 
 @lru_cache(maxsize=COMPILED)
-def _members(function: LogDensity, axes: tuple[int | None, ...], structure: Any) -> Callable[..., Any]:
-    """Return the density of (members, n) vectors, with data of which some have members too."""
-    own = jax.tree.unflatten(structure, axes)
-    return jax.jit(jax.vmap(jax.vmap(jax.value_and_grad(function), in_axes=(0, None)), in_axes=(0, own)))
+def _values(function: LogDensity) -> Callable[..., tuple[jax.Array]]:
+    return jax.jit(jax.vmap(_value_of(function), in_axes=(0, None)))
 
 
 @lru_cache(maxsize=COMPILED)
 def _single(function: LogDensity) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    return jax.jit(jax.value_and_grad(function))
+    return jax.jit(_gradient_of(function))
+
+
+@lru_cache(maxsize=COMPILED)
+def _members(
+    function: LogDensity, axes: tuple[int | None, ...], structure: Any
+) -> tuple[Callable[..., Sequence[jax.Array]], Callable[..., Sequence[jax.Array]]]:
+    """Return functions of (members, n) vectors, with and without gradients, and data of which some have members too."""
+    own = jax.tree.unflatten(structure, axes)
+
+    def of_members(single: Callable[..., Any]) -> Callable[..., Sequence[jax.Array]]:
+        return jax.jit(jax.vmap(jax.vmap(single, in_axes=(0, None)), in_axes=(0, own)))
+
+    return of_members(_gradient_of(function)), of_members(_value_of(function))

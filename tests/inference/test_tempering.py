@@ -1,12 +1,17 @@
 """Walkers reach the posterior in its shares, also from a poor approximation, and stay there."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.inference.mode import approximate, around
-from bayes_cpt.inference.tempering import Target, common_whitening, tempered, trajectory
-from bayes_cpt.posterior.density import finite
+from bayes_cpt.inference.approximation import around, mixture
+from bayes_cpt.inference.mode import approximate
+from bayes_cpt.inference.tempering import Target, common_whitening, jumped, moved, tempered, trajectory, with_proposal
+from bayes_cpt.posterior.density import Density
+from bayes_cpt.posterior.priors import Entry
 
 CENTRES = np.array([[0.0, 0.0], [12.0, 0.0]])
 
@@ -15,30 +20,26 @@ def nothing(_at: float) -> None:
     """Report nothing."""
 
 
-def banana(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return a normal of sd 1 along the first coordinate, and of sd .3 about half its square in the second."""
-    first, second = x[..., 0], x[..., 1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        away = (second - first**2 / 2) / 0.3
-        gradient = np.stack([-first + away / 0.3 * first, -away / 0.3], axis=-1)
-        return finite(-0.5 * (first**2 + away**2), gradient)
+def density(function: Callable[[Any], Any]) -> Density:
+    """Return the density of vectors of two coordinates."""
+    entries = tuple(Entry(name, "", "Normal", {"mu": 0.0, "sigma": 5.0}) for name in "ab")
+    return Density(lambda x, _data: function(x), {"losses": {"pt": {"count": np.ones(2)}}}, entries)
 
 
-def hills(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return two normals of sd 1, 12 apart in the first coordinate, with shares .8 and .2."""
-    left, right = (
-        np.log(share) - 0.5 * ((x - centre) ** 2).sum(axis=-1)
-        for share, centre in zip((0.8, 0.2), CENTRES, strict=True)
+# a normal of sd 1 along the first coordinate, and of sd .3 about half its square in the second
+BANANA = density(lambda x: -0.5 * (x[0] ** 2 + ((x[1] - x[0] ** 2 / 2) / 0.3) ** 2))
+# two normals of sd 1, 12 apart in the first coordinate, with shares .8 and .2
+HILLS = density(
+    lambda x: jnp.logaddexp(
+        jnp.log(0.8) - 0.5 * ((x - CENTRES[0]) ** 2).sum(), jnp.log(0.2) - 0.5 * ((x - CENTRES[1]) ** 2).sum()
     )
-    weight = 1 / (1 + np.exp(np.clip(left - right, -500, 500)))
-    gradient = -(1 - weight)[..., None] * (x - CENTRES[0]) - weight[..., None] * (x - CENTRES[1])
-    return np.logaddexp(left, right), gradient
+)
 
 
 def test_walkers_reach_a_bent_posterior_from_a_round_approximation():
     random = np.random.default_rng(1)
-    target = Target(banana, approximate(banana, np.array([[0.5, 0.5]])))
-    walkers, kernel = tempered(target, (4, 64), random, common_whitening, nothing)
+    target = Target(BANANA, approximate(BANANA, np.array([[0.5, 0.5]])))
+    walkers, kernel, _states = tempered(target, (4, 64), random, common_whitening, nothing)
     states = []
     for _ in range(60):
         walkers, _accepted = trajectory(target, walkers, kernel, random)
@@ -51,8 +52,8 @@ def test_walkers_reach_a_bent_posterior_from_a_round_approximation():
 
 def test_two_modes_are_in_the_draws_in_their_shares():
     random = np.random.default_rng(2)
-    found = approximate(hills, CENTRES + 0.5)
-    walkers, _kernel = tempered(Target(hills, found), (4, 200), random, common_whitening, nothing)
+    found = approximate(HILLS, CENTRES + 0.5)
+    walkers, _kernel, _states = tempered(Target(HILLS, found), (4, 200), random, common_whitening, nothing)
     share = (walkers.x[..., 0] > 6).mean()
     # 800 walkers, resampled: a standard error of about .02
     assert share == pytest.approx(0.2, abs=0.08)
@@ -62,13 +63,40 @@ def test_two_modes_are_in_the_draws_in_their_shares():
 def test_draws_of_the_posterior_stay_so():
     """Walkers that start as independent draws keep mean and spread: the kernel leaves the posterior as it is."""
     random = np.random.default_rng(3)
-    target = Target(banana, around(random.standard_normal((100, 2))))
+    target = Target(BANANA, around(random.standard_normal((100, 2))))
     first = random.standard_normal((1, 4000))
     x = np.stack([first, first**2 / 2 + 0.3 * random.standard_normal((1, 4000))], axis=-1)
-    _walkers, kernel = tempered(target, (1, 200), random, common_whitening, nothing)
+    _walkers, kernel, _states = tempered(target, (1, 200), random, common_whitening, nothing)
     walkers, accepted = target.at(x, 1.0), np.zeros(1)
     for _ in range(5):
         walkers, accepted = trajectory(target, walkers, kernel, random)
     assert accepted.mean() > 0.5
     np.testing.assert_allclose(walkers.x.mean(axis=(0, 1)), [0, 0.5], atol=0.05)
     np.testing.assert_allclose(walkers.x.reshape(-1, 2).var(axis=0), [1, 0.59], rtol=0.1)
+
+
+def test_jumps_alone_keep_the_posterior_and_forget_where_they_came_from():
+    random = np.random.default_rng(4)
+    target = Target(BANANA, around(random.standard_normal((100, 2))))
+    first = random.standard_normal((4, 1000))
+    x = np.stack([first, first**2 / 2 + 0.3 * random.standard_normal((4, 1000))], axis=-1)
+    start, kernel, _states = tempered(target, (4, 50), random, common_whitening, nothing)
+    kernel = with_proposal(target, start, kernel, random, mixture(x, random))
+    walkers, accepted = jumped(target, target.at(x, 1.0), kernel, random)
+    assert accepted.any(axis=1).mean() > 0.8
+    np.testing.assert_allclose(walkers.x.mean(axis=(0, 1)), [0, 0.5], atol=0.08)
+    np.testing.assert_allclose(walkers.x.reshape(-1, 2).var(axis=0), [1, 0.59], rtol=0.12)
+    assert abs(np.corrcoef(walkers.x[..., 0].ravel(), x[..., 0].ravel())[0, 1]) < 0.25
+    np.testing.assert_allclose(walkers.value, BANANA.values(walkers.x))
+
+
+def test_walkers_jump_between_modes_that_no_trajectory_joins():
+    random = np.random.default_rng(5)
+    target = Target(HILLS, approximate(HILLS, CENTRES + 0.5))
+    walkers, kernel, states = tempered(target, (1, 200), random, common_whitening, nothing)
+    kernel = with_proposal(target, walkers, kernel, random, mixture(states, random))
+    before = walkers.x[..., 0] > 6
+    for _ in range(10):
+        walkers = moved(target, walkers, kernel, random)
+    assert (before & (walkers.x[..., 0] < 6)).any()
+    assert (~before & (walkers.x[..., 0] > 6)).any()

@@ -92,7 +92,7 @@ def test_members_with_their_own_losses_are_evaluated_as_each_alone(small: bc.Pre
     random = np.random.default_rng(3)
     x, loss = density.prior_draws(3, random), small.bins["pt"].loss
     losses = loss + 0.1 * random.standard_normal((3, len(loss)))
-    values, gradients = side_by_side(density, {"pt": {"loss": losses}})(x[:, None])
+    values, gradients = side_by_side(density, {"pt": {"loss": losses}}).at(x[:, None])
     for place, row in enumerate(losses):
         value, gradient = replaced(density, {"pt": {"loss": row}}).at(x[place])
         assert values[place, 0] == pytest.approx(float(value), rel=1e-9)
