@@ -191,7 +191,7 @@ def _at_posteriors(
     target = Target(densities, _approximations(density, densities, shape[0], random))
     # fewer walkers than coordinates do not show their covariance: each population keeps that of its mode
     scale = target.approximation.scale[:, 0] / INFLATION
-    walkers, kernel, states = tempered(target, shape, random, lambda _x: scale, lambda _at: None)
+    walkers, kernel, states = tempered(target, shape, random, lambda _x: scale)
     return target, walkers, with_proposal(target, walkers, kernel, random, _of_members(states, scale))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bayes_cpt._support.progress import live_line, quiet
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.inference.approximation import Approximation, around
-from bayes_cpt.inference.diagnostics import convergence, diagnose, modes_in_words, summarise
+from bayes_cpt.inference.diagnostics import diagnose, modes_in_words, summarise
 from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
 from bayes_cpt.posterior.data_groups import measured_points, observed_losses
@@ -263,8 +263,7 @@ def fit_prepared(
     with live_line() if settings.progress else nullcontext(quiet) as report:
         drawn = sample_blocks(to_sample, settings, report)
     tree = _posterior(prepared, densities, drawn)
-    finals = [convergence(watch(found.x)) for watch, found in zip(watched, drawn, strict=True)]
-    converged, verdict = diagnose(tree, finals, settings)
+    converged, verdict = diagnose(tree, [found.convergence for found in drawn], settings)
     verdict += modes_in_words([found.modes for found in drawn])
     sampling = json.dumps(asdict(settings))
     tree.attrs = {"seed": settings.seed, "sampling": sampling, "converged": int(converged), "verdict": verdict}

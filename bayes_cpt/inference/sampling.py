@@ -25,7 +25,15 @@ from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation, a
 from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
 from bayes_cpt.inference.mode import CANDIDATES, approximate, starts_from
 from bayes_cpt.inference.settings import SamplerSettings
-from bayes_cpt.inference.tempering import Target, common_whitening, moved, tempered, with_proposal
+from bayes_cpt.inference.tempering import (
+    FROM_MODES,
+    FROM_POSTERIOR,
+    Target,
+    common_whitening,
+    moved,
+    tempered,
+    with_proposal,
+)
 from bayes_cpt.posterior.density import Densities, Density
 
 WALKERS = 32
@@ -75,6 +83,8 @@ class Drawn(NamedTuple):
         (chain, draw) Whether a step of NUTS diverged.
     modes
         Shares of the draws that are nearest to each mode from which the sampler started.
+    convergence
+        Diagnostics of the watched quantities.
     evaluations
         Number of vectors of which the log density was evaluated, mostly with its gradient.
     """
@@ -83,6 +93,7 @@ class Drawn(NamedTuple):
     log_density: FloatArray
     diverging: np.ndarray
     modes: FloatArray
+    convergence: Convergence
     evaluations: int
 
 
@@ -141,9 +152,15 @@ def sample_blocks(blocks: Sequence[Block], settings: SamplerSettings, report: Re
 def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[str], None]) -> Drawn:
     """Sample by many chains at once, until the watched quantities have converged or the time is over."""
     began, random, density = time.monotonic(), np.random.default_rng(settings.seed), Counted(block.density)
-    target = Target(density, block.start or modes(density, block.density, random))
+    start = block.start or modes(density, block.density, random)
+    target, shape = Target(density, start), (settings.chains, WALKERS)
     walkers, kernel, states = tempered(
-        target, (settings.chains, WALKERS), random, common_whitening, lambda at: progress(f"adapting {at:.2f}")
+        target,
+        shape,
+        random,
+        common_whitening,
+        done=lambda at: progress(f"adapting {at:.2f}"),
+        effort=FROM_POSTERIOR if block.start else FROM_MODES,
     )
     kernel = with_proposal(target, walkers, kernel, random, around(states, 1.0, CLOSE))._replace(leapfrogs=SHORT)
     needed = -(-settings.draws // WALKERS)
@@ -169,7 +186,14 @@ def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[
         else:
             length *= 2
         kernel = with_proposal(target, walkers, kernel, random, mixture(x, random))._replace(scale=common_whitening(x))
-    return Drawn(x, log_density, np.zeros(x.shape[:2], dtype=bool), target.approximation.nearest(x), density.vectors)
+    return Drawn(
+        x=x,
+        log_density=log_density,
+        diverging=np.zeros(x.shape[:2], dtype=bool),
+        modes=target.approximation.nearest(x),
+        convergence=found,
+        evaluations=density.vectors,
+    )
 
 
 class Counted:
@@ -254,11 +278,13 @@ def nuts_draws(block: Block, settings: SamplerSettings, progress: Callable[[str]
     z, stats = trace["posterior"]["z"].to_numpy(), trace["sample_stats"]
     if z.shape[:2] != (settings.chains, settings.draws):
         raise SamplingError(f"the sampler stopped after {z.shape[1]} of {settings.draws} draws: run it again")
+    x = centre + z @ scale.T
     return Drawn(
-        x=centre + z @ scale.T,
+        x=x,
         log_density=stats["logp"].to_numpy(),
         diverging=stats["diverging"].to_numpy(),
         modes=np.ones(1),
+        convergence=convergence(block.watched(x)),
         evaluations=int(stats["n_steps"].to_numpy().sum()),
     )
 

@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.errors import SamplingError
 from bayes_cpt.inference.approximation import Approximation
 from bayes_cpt.posterior.density import Densities
 
-LEAPFROGS = 8
-"""Number of leapfrog steps of a trajectory; longer ones pay where a posterior is far from normal."""
 STEP = 0.35
 """First step size, in whitened coordinates."""
 STEP_RANGE = (0.3, 1.2)
@@ -41,15 +40,35 @@ EFFECTIVE = 0.5
 """Share of the walkers that stay effective in one step of temperature."""
 MOVES = 2
 """Trajectories after each step of temperature."""
-SETTLING = 8
-"""Trajectories at the posterior before draws are kept; coordinates are whitened again halfway."""
 HALVINGS = 30
+SMALLEST = 0.001
+"""Smallest step of the inverse temperature."""
 TRIED = 4
 """Jumps proposed to each walker to see how many are accepted."""
 STAYING = 0.1
 """Share of the walkers that accept none of the jumps of a move."""
 MOST_JUMPS = 16
 """Largest number of jumps proposed to a walker in a move: they cost as much as a trajectory."""
+
+
+class Effort(NamedTuple):
+    """How much is done before draws are kept.
+
+    Parameters
+    ----------
+    leapfrogs
+        Number of leapfrog steps of a trajectory; longer ones pay where a posterior is far from normal.
+    settling
+        Number of trajectories at the posterior; coordinates are whitened again halfway.
+    """
+
+    leapfrogs: int
+    settling: int
+
+
+FROM_MODES = Effort(leapfrogs=8, settling=8)
+FROM_POSTERIOR = Effort(leapfrogs=4, settling=4)
+"""From the posterior of nearly the same data."""
 
 type Whiten = Callable[[FloatArray], FloatArray]
 """From vectors (populations, walkers, size) to a scale (populations or 1, size, size) in which they are white."""
@@ -102,7 +121,7 @@ class Kernel(NamedTuple):
     scale: FloatArray
     step: float
     proposal: Approximation
-    leapfrogs: int = LEAPFROGS
+    leapfrogs: int
     jumps: int = TRIED
 
 
@@ -124,7 +143,9 @@ def tempered(
     shape: tuple[int, int],
     random: np.random.Generator,
     whiten: Whiten,
-    done: Callable[[float], None],
+    *,
+    done: Callable[[float], None] = lambda _inverse: None,
+    effort: Effort = FROM_MODES,
 ) -> tuple[Walkers, Kernel, FloatArray]:
     """Move walkers from an approximation to the posterior.
 
@@ -140,6 +161,8 @@ def tempered(
         How coordinates are adapted: `common_whitening` if all populations are of one posterior.
     done
         Called after each step of temperature with the inverse temperature.
+    effort
+        How much is done before draws are kept.
 
     Returns
     -------
@@ -149,9 +172,16 @@ def tempered(
         Adapted to it; jumps are from the approximation until `with_proposal` is called.
     array (states, populations, walkers, size)
         Where walkers were while they settled.
+
+    Raises
+    ------
+    SamplingError
+        If the density is finite nowhere in a population.
     """
     walkers = target.at(target.approximation.draw(shape, random), 0.0)
-    inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP, target.approximation)
+    if not np.isfinite(walkers.value).any(axis=1).all():
+        raise SamplingError("the posterior has no finite density near its mode: check the losses and the priors")
+    inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP, target.approximation, effort.leapfrogs)
     while inverse < 1:
         gain = walkers.value - walkers.near
         change = _next_change(gain, 1 - inverse)
@@ -162,8 +192,8 @@ def tempered(
             walkers, kernel = _adapted(target, walkers, kernel, random, inverse)
         done(inverse)
     states = []
-    for place in range(SETTLING):
-        if place in {0, SETTLING // 2}:
+    for place in range(effort.settling):
+        if place in {0, effort.settling // 2}:
             kernel = kernel._replace(scale=whiten(walkers.x))
         walkers, kernel = _adapted(target, walkers, kernel, random, 1.0)
         states.append(walkers.x)
@@ -184,7 +214,7 @@ def _next_change(gain: FloatArray, left: float) -> float:
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if effective(middle) >= EFFECTIVE else (low, middle)
-    return max(low, left / 1000)
+    return max(low, min(left, SMALLEST))
 
 
 def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Generator) -> Walkers:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayes_cpt.errors import SamplingError
 from bayes_cpt.inference.approximation import around, mixture
 from bayes_cpt.inference.mode import approximate
 from bayes_cpt.inference.tempering import Target, common_whitening, jumped, moved, tempered, trajectory, with_proposal
@@ -14,10 +15,6 @@ from bayes_cpt.posterior.density import Density
 from bayes_cpt.posterior.priors import Entry
 
 CENTRES = np.array([[0.0, 0.0], [12.0, 0.0]])
-
-
-def nothing(_at: float) -> None:
-    """Report nothing."""
 
 
 def density(function: Callable[[Any], Any]) -> Density:
@@ -39,7 +36,7 @@ HILLS = density(
 def test_walkers_reach_a_bent_posterior_from_a_round_approximation():
     random = np.random.default_rng(1)
     target = Target(BANANA, approximate(BANANA, np.array([[0.5, 0.5]])))
-    walkers, kernel, _states = tempered(target, (4, 64), random, common_whitening, nothing)
+    walkers, kernel, _states = tempered(target, (4, 64), random, common_whitening)
     states = []
     for _ in range(60):
         walkers, _accepted = trajectory(target, walkers, kernel, random)
@@ -50,10 +47,17 @@ def test_walkers_reach_a_bent_posterior_from_a_round_approximation():
     np.testing.assert_allclose(x.reshape(-1, 2).var(axis=0), [1, 0.59], rtol=0.15)
 
 
+def test_a_density_without_finite_values_is_refused():
+    nowhere = density(lambda x: -jnp.inf + 0 * x.sum())
+    target = Target(nowhere, approximate(HILLS, CENTRES))
+    with pytest.raises(SamplingError, match="no finite density"):
+        tempered(target, (2, 8), np.random.default_rng(1), common_whitening)
+
+
 def test_two_modes_are_in_the_draws_in_their_shares():
     random = np.random.default_rng(2)
     found = approximate(HILLS, CENTRES + 0.5)
-    walkers, _kernel, _states = tempered(Target(HILLS, found), (4, 200), random, common_whitening, nothing)
+    walkers, _kernel, _states = tempered(Target(HILLS, found), (4, 200), random, common_whitening)
     share = (walkers.x[..., 0] > 6).mean()
     # 800 walkers, resampled: a standard error of about .02
     assert share == pytest.approx(0.2, abs=0.08)
@@ -66,7 +70,7 @@ def test_draws_of_the_posterior_stay_so():
     target = Target(BANANA, around(random.standard_normal((100, 2))))
     first = random.standard_normal((1, 4000))
     x = np.stack([first, first**2 / 2 + 0.3 * random.standard_normal((1, 4000))], axis=-1)
-    _walkers, kernel, _states = tempered(target, (1, 200), random, common_whitening, nothing)
+    _walkers, kernel, _states = tempered(target, (1, 200), random, common_whitening)
     walkers, accepted = target.at(x, 1.0), np.zeros(1)
     for _ in range(5):
         walkers, accepted = trajectory(target, walkers, kernel, random)
@@ -80,7 +84,7 @@ def test_jumps_alone_keep_the_posterior_and_forget_where_they_came_from():
     target = Target(BANANA, around(random.standard_normal((100, 2))))
     first = random.standard_normal((4, 1000))
     x = np.stack([first, first**2 / 2 + 0.3 * random.standard_normal((4, 1000))], axis=-1)
-    start, kernel, _states = tempered(target, (4, 50), random, common_whitening, nothing)
+    start, kernel, _states = tempered(target, (4, 50), random, common_whitening)
     kernel = with_proposal(target, start, kernel, random, mixture(x, random))
     walkers, accepted = jumped(target, target.at(x, 1.0), kernel, random)
     assert accepted.any(axis=1).mean() > 0.8
@@ -93,7 +97,7 @@ def test_jumps_alone_keep_the_posterior_and_forget_where_they_came_from():
 def test_walkers_jump_between_modes_that_no_trajectory_joins():
     random = np.random.default_rng(5)
     target = Target(HILLS, approximate(HILLS, CENTRES + 0.5))
-    walkers, kernel, states = tempered(target, (1, 200), random, common_whitening, nothing)
+    walkers, kernel, states = tempered(target, (1, 200), random, common_whitening)
     kernel = with_proposal(target, walkers, kernel, random, mixture(states, random))
     before = walkers.x[..., 0] > 6
     for _ in range(10):
