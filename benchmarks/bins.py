@@ -61,12 +61,12 @@ class Posterior(NamedTuple):
 @contextmanager
 def every_point() -> Iterator[None]:
     """Average no losses within the block."""
-    before = bins.MOST
-    bins.MOST = 10**9
+    before = bins.FEWEST, bins.MOST
+    bins.FEWEST = bins.MOST = 10**9
     try:
         yield
     finally:
-        bins.MOST = before
+        bins.FEWEST, bins.MOST = before
 
 
 def sampled(curves: Curves, model: str, seed: int) -> Posterior:

@@ -21,8 +21,10 @@ from bayes_cpt.laws.features import Design
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.discrepancy import Evaluation
 
-MOST = 32
-"""Number of points of a run above which losses are averaged, and at which bins are not divided further."""
+POINTS = 512
+"""Number of points of all runs together, about: what a gradient costs grows with it."""
+FEWEST, MOST = 32, 128
+"""Bounds of a run's share of them: it is averaged if it has more losses, and its bins are not divided further then."""
 LEAST = 8
 """Smallest number of losses in a bin: the line through them takes one in so many from what informs the noise."""
 STRAIGHT = 1e-3
@@ -105,10 +107,11 @@ def binned(
     cut = np.array([holdout.first_steps(design.runs) for holdout in holdouts], dtype=np.int64)
     cut = cut.reshape(-1, len(design.runs))
     label = np.empty(len(places), dtype=np.int64)  # of each measured loss: the first of its bin
+    most = int(np.clip(POINTS // len(np.unique(design.run[places])), FEWEST, MOST))
     for run in range(len(design.runs)):
         here = np.flatnonzero(design.run[places] == run)
         steps = design.step[places[here]]
-        ends = _ends(steps, (curves[0][..., places[here]], curves[1][..., places[here]]), _parts(steps, cut[:, run]))
+        ends = _ends(steps, (curves[0][..., places[here]], curves[1][..., places[here]]), _parts(steps, cut[:, run]), most)
         label[here] = here[np.repeat(ends[:-1], np.diff(ends))]
     _, bin_of = np.unique(label, return_inverse=True)
     return _averaged(design, places, losses, bin_of)
@@ -168,18 +171,18 @@ def _parts(steps: IntArray, cuts: IntArray) -> IntArray:
     return np.unique([0, *np.searchsorted(steps, [1, *cuts]), len(steps)])
 
 
-def _ends(steps: IntArray, curves: Curves, parts: IntArray) -> IntArray:
+def _ends(steps: IntArray, curves: Curves, parts: IntArray, most: int) -> IntArray:
     """Return where bins of one run's measured points begin, and their number: 0, ..., points.
 
     Bins are divided where a curve is farthest from a straight line, the most bent bin first. No bin extends over two
     parts. Points of a bin that would be small stand alone.
     """
-    if len(steps) <= MOST:
+    if len(steps) <= most:
         return np.arange(len(steps) + 1)
     segments = [_bend(steps, curves, start, end) for start, end in pairwise(parts)]
     heapq.heapify(segments)
     whole, points = [], sum(_points(segment) for segment in segments)
-    while segments and points < MOST and -segments[0][0] > 1:
+    while segments and points < most and -segments[0][0] > 1:
         segment = heapq.heappop(segments)
         if _points(segment) > 1:
             whole.append(segment)
