@@ -59,7 +59,29 @@ class ClusterError(BayesCptError):
     """A cluster that cannot be reached, was lost, or cannot do the work."""
 
 
+LONGEST_PATH = 500
+LONGEST = 60
+"""Number of characters of a value that a message shows."""
+
+
+def quoted(value: object) -> str:
+    """Return a value of a user's for a message: quoted if it is text, and cut if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def path_shown(path: object) -> str:
+    """Return a path for a message: cut if no file could have such a long name."""
+    text = str(path)
+    return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}..."
+
+
 def hint(name: str, options: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` if an option is close to ``name``, else an empty string."""
+    if len(name) > LONGEST:  # close names take long to find for long ones
+        return ""
     close = get_close_matches(name, list(options), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

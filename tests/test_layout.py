@@ -14,6 +14,7 @@ COVERED_BY: dict[str, str] = {
     "_support.typing": "test_imports.py",
     "calibration.uniformity": "calibration/test_calibrate.py",
     "cli.commands": "test_cli.py",
+    "cli.inputs": "test_cli.py",
     "cli.main": "test_cli.py",
     "cli.options": "test_cli.py",
     "cli.output": "test_cli.py",

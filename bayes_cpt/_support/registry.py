@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from bayes_cpt.errors import SpecError, hint
+from bayes_cpt.errors import SpecError, hint, quoted
 
 
 class UnknownNameError(SpecError, KeyError):
@@ -84,6 +84,6 @@ class Registry[T](Mapping[str, T]):
     def _known(self, name: str) -> str:
         if name not in self._entries:
             raise UnknownNameError(
-                f"unknown {self.kind} {name!r}{hint(name, self)}: the {self.kind}s are {', '.join(self)}"
+                f"unknown {self.kind} {quoted(name)}{hint(name, self)}: the {self.kind}s are {', '.join(self)}"
             )
         return name

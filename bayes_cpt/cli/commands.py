@@ -4,12 +4,13 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import bayes_cpt as bc
 from bayes_cpt._support.progress import Status, each_job, live_line
+from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model
 from bayes_cpt.cli.options import (
     AnnealedTo,
     ComparedModels,
@@ -52,9 +53,6 @@ from bayes_cpt.cli.output import (
 from bayes_cpt.errors import BayesCptError
 from bayes_cpt.inference.settings import DEFAULTS, REFIT
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 app = typer.Typer(
     help="Forecasts with intervals and decisions under risk for continual pre-training, from pilot loss curves.",
     no_args_is_help=True,
@@ -74,6 +72,7 @@ def common(
     _version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
+    _debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose; with any command.")] = False,
 ) -> None:
     """Options without a command."""
 
@@ -88,6 +87,7 @@ def check(
     ] = Path("check.png"),
 ) -> None:
     """Validate a curve folder, summarise it, list what its runs do not identify, and draw it."""
+    check_outputs(plot, inputs=[data])
     curves = selected_curves(data, where, domains)
     print(overview(curves))
     draw(bc.plot_curves(curves), plot)
@@ -105,7 +105,7 @@ def fit(
     tune: Tune = DEFAULTS.tune,
     sampler: SamplerName = DEFAULTS.sampler,
     seconds: Seconds = DEFAULTS.seconds,
-    chains: Annotated[int, typer.Option(min=2, help="Number of chains.")] = DEFAULTS.chains,
+    chains: Annotated[int, typer.Option(min=2, max=1_000, help="Number of chains.")] = DEFAULTS.chains,
     prior_predictive: Annotated[
         Path | None,
         typer.Option(
@@ -122,6 +122,7 @@ def fit(
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
+    check_outputs(output, prior_predictive, inputs=[data, weights])
     models, names = model or ["cpt-replay"], split_names(domains)
     shares = bc.read_weights(weights) if weights else None
     curves = selected_curves(data, where, None)
@@ -150,7 +151,9 @@ def forecast(
     output: Annotated[Path, typer.Option("-o", "--output", help="Forecast table to write.")] = Path("forecast.csv"),
     every: Annotated[
         int | None,
-        typer.Option(min=1, help="Forecast every so many steps, and the last; by default about 50 points per run."),
+        typer.Option(
+            min=1, max=2**53, help="Forecast every so many steps, and the last; by default about 50 points per run."
+        ),
     ] = None,
     at: Annotated[
         Path | None, typer.Option(help="CSV with columns run, step, domain: forecast at these points.")
@@ -159,6 +162,7 @@ def forecast(
     seed: Seed = 1,
 ) -> int:
     """Forecast the measured losses of planned runs, as quantiles."""
+    check_outputs(output, plot, inputs=[fit_file, plan, at])
     fitted = bc.load(fit_file)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     points = asked_points(at, planned, fitted) if at else None
@@ -203,6 +207,7 @@ def decide(
     seed: Seed = 1,
 ) -> int:
     """Choose among planned runs under risk, with a reason for each candidate."""
+    check_outputs(output, plot, inputs=[fit_file, plan, tested])
     weights, limits = bc.parse_objective(minimise), [bc.parse_limit(text) for text in limit or []]
     trust = bc.verdict(bc.read_scores(tested)) if tested else NOT_TESTED
     fitted = bc.load(fit_file)
@@ -240,6 +245,7 @@ def backtest(
     scheduler: Scheduler = None,
 ) -> int:
     """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
+    check_outputs(output, plot, inputs=[data])
     curves = selected_curves(data, where, None)
     with live_line() as report:
         report(Status("backtest", 0.0))
@@ -300,6 +306,7 @@ def compare(
     scheduler: Scheduler = None,
 ) -> int:
     """Leave runs out, forecast them with each model, and score: which model is best, and weights for an average."""
+    check_outputs(output, plot, inputs=[data])
     if len(model or []) < 2:
         raise BayesCptError(
             "a comparison needs two models or more, for example -m cpt-replay -m cpt-replay-exponential"
@@ -344,55 +351,8 @@ def compare(
 @app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
     """Fit, forecast, backtest and decide on the shipped curves, and write figures and a report to a folder."""
+    check_outputs(output / "report.html")
     with live_line() as report:
         fitted = bc.demo(output, done=each_job(report, "backtest"))
     print(f"open {output / 'report.html'}")
     return exit_code(fitted)
-
-
-def split_names(domains: str | None) -> list[str] | None:
-    """Return the names of a comma-separated list."""
-    return None if domains is None else [name.strip() for name in domains.split(",") if name.strip()]
-
-
-def selected_curves(data: Path, where: str | None, domains: str | None) -> "bc.Curves":
-    """Read a curve folder, and keep the selected runs and domains."""
-    return bc.select(bc.read_curves(data), where, split_names(domains))
-
-
-def stated_model(
-    curves: "bc.Curves", model: str, priors: list[str] | None, annealed_to: str | None, pretrained: str | None
-) -> "bc.ModelSpec":
-    """Read a model with stated priors, and print the priors that result."""
-    spec, sentences = bc.stated(curves, model, priors or [], annealed_to, pretrained)
-    for sentence in sentences:
-        print(sentence)
-    return spec
-
-
-def asked_points(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "pd.DataFrame":
-    """Read the points to forecast; leave out those that cannot be forecast, with a warning."""
-    points = bc.read_points(path)
-    for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.every_domain))):
-        foreign = ~points[column].isin(known)
-        if foreign.any():
-            names = ", ".join(sorted(points.loc[foreign, column].unique()))
-            print(
-                f"warning: {path}: {int(foreign.sum())} rows left out, since {column} {names} is not in the "
-                f"{'plan' if column == 'run' else 'fit'}, which has {', '.join(known)}; correct them if wanted",
-                file=sys.stderr,
-            )
-        points = points[~foreign]
-    in_pretraining = points["run"].map(planned.runs["phase"]) == "pt"
-    beyond = points["domain"].isin(fitted.out_of_domain) & in_pretraining
-    if beyond.any():
-        names = ", ".join(sorted(points.loc[beyond, "domain"].unique()))
-        print(
-            f"warning: {path}: {int(beyond.sum())} rows left out, since {names} can be forecast only in cpt "
-            "runs; remove them from the file",
-            file=sys.stderr,
-        )
-    points = points[~beyond]
-    if points.empty:
-        raise BayesCptError(f"{path}: no row can be forecast; give rows with runs of the plan and domains of the fit")
-    return points

@@ -68,13 +68,13 @@ PreTrained = Annotated[
         help='Pre-training of an open checkpoint, tokens and peak LR, for example "2e12 tokens at 3e-4".',
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
-Draws = Annotated[int, typer.Option(min=50, help="Draws per chain.")]
-Tune = Annotated[int, typer.Option(min=50, help="Warm-up draws per chain, with --sampler nuts.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")]
+Draws = Annotated[int, typer.Option(min=50, max=1_000_000, help="Draws per chain.")]
+Tune = Annotated[int, typer.Option(min=50, max=1_000_000, help="Warm-up draws per chain, with --sampler nuts.")]
 SamplerName = Annotated[
     str, typer.Option("--sampler", help="tempered: many chains at once, until they converge; nuts: the reference.")
 ]
-Seconds = Annotated[float, typer.Option(min=1, help="Time after which a fit stops, converged or not.")]
+Seconds = Annotated[float, typer.Option(min=1, max=1e9, help="Time after which a fit stops, converged or not.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the finished folds of the same command that was stopped.")
 ]

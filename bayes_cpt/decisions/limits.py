@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from bayes_cpt.errors import BayesCptError, DataError, hint
+from bayes_cpt.errors import BayesCptError, DataError, hint, quoted
 
 _LIMIT = re.compile(r"\s*(?P<domain>[^\s<>=@]+)\s*<=\s*(?P<bound>[^\s@]+)\s*(?:@\s*(?P<probability>\S+)\s*)?")
 _TERM = re.compile(r"\s*(?:(?P<weight>[^\s*]+)\s*\*)?\s*(?P<domain>[^\s*]+)\s*")
@@ -138,9 +138,9 @@ def parse_limit(text: str) -> Limit:
     """
     parts = _LIMIT.fullmatch(text)
     if parts is None:
-        raise BayesCptError(f"The limit {text!r} is not of the form 'pt <= +0.05 @ 0.9' or 'pt <= 1.7'.")
-    bound = _number(parts["bound"], f"The limit {text!r}")
-    probability = 0.9 if parts["probability"] is None else _number(parts["probability"], f"The limit {text!r}")
+        raise BayesCptError(f"The limit {quoted(text)} is not of the form 'pt <= +0.05 @ 0.9' or 'pt <= 1.7'.")
+    bound = _number(parts["bound"], f"The limit {quoted(text)}")
+    probability = 0.9 if parts["probability"] is None else _number(parts["probability"], f"The limit {quoted(text)}")
     if parts["bound"][0] in "+-":
         return at_most(parts["domain"], change=bound, probability=probability)
     return at_most(parts["domain"], loss=bound, probability=probability)
@@ -178,11 +178,13 @@ def parse_objective(text: str) -> dict[str, float]:
     for term in text.split("+"):
         parts = _TERM.fullmatch(term)
         if parts is None:
-            raise BayesCptError(f"The objective {text!r} is not of the form '0.5*pt + 0.5*cpt' or 'cpt'.")
+            raise BayesCptError(f"The objective {quoted(text)} is not of the form '0.5*pt + 0.5*cpt' or 'cpt'.")
         if parts["domain"] in minimise:
-            raise BayesCptError(f"The objective {text!r} has the domain {parts['domain']!r} twice; give it one weight.")
+            raise BayesCptError(
+                f"The objective {quoted(text)} has the domain {quoted(parts['domain'])} twice; give it one weight."
+            )
         weight = parts["weight"]
-        minimise[parts["domain"]] = 1.0 if weight is None else _number(weight, f"The objective {text!r}")
+        minimise[parts["domain"]] = 1.0 if weight is None else _number(weight, f"The objective {quoted(text)}")
     check_weights(minimise)
     return minimise
 
@@ -191,7 +193,7 @@ def _number(text: str, where: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BayesCptError(f"{where} has {text!r} where a number must be.") from None
+        raise BayesCptError(f"{where} has {quoted(text)} where a number must be.") from None
 
 
 def objective_text(minimise: Mapping[str, float]) -> str:
@@ -204,7 +206,8 @@ def check_weights(minimise: Mapping[str, float]) -> None:
     for domain, weight in minimise.items():
         if not (math.isfinite(weight) and weight >= 0):
             raise BayesCptError(
-                f"The objective has the weight {weight:g} for {domain!r}; a weight must be a number of at least 0."
+                f"The objective has the weight {weight:g} for {quoted(domain)}; a weight must be a number "
+                "of at least 0."
             )
     if not any(minimise.values()):
         raise BayesCptError("The objective has no weight above 0; give at least one, for example '0.5*pt + 0.5*cpt'.")
@@ -212,8 +215,12 @@ def check_weights(minimise: Mapping[str, float]) -> None:
 
 def check_domains(minimise: Mapping[str, float], limits: Iterable[Limit], domains: Collection[str]) -> None:
     """Raise `DataError` if the objective or a limit names a domain that is not one of ``domains``."""
-    named = dict.fromkeys(minimise, "The objective") | {limit.domain: f"The limit {limit.text!r}" for limit in limits}
+    named = dict.fromkeys(minimise, "The objective") | {
+        limit.domain: f"The limit {quoted(limit.text)}" for limit in limits
+    }
     for domain, where in named.items():
         if domain not in domains:
             known = ", ".join(sorted(domains))
-            raise DataError(f"{where} names the domain {domain!r}{hint(domain, domains)}; the domains are {known}.")
+            raise DataError(
+                f"{where} names the domain {quoted(domain)}{hint(domain, domains)}; the domains are {known}."
+            )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayes_cpt._support.registry import Registry
-from bayes_cpt.errors import BayesCptError
+from bayes_cpt.errors import BayesCptError, quoted
 
 type Draws = NDArray[Any]
 
@@ -126,12 +126,12 @@ def resolve_risk(text: str) -> Callable[[Draws], Draws]:
 def _level(text: str, name: str, level_text: str) -> float:
     risk = RISKS[name]
     if risk.level is None:
-        raise BayesCptError(f"The risk {text!r} has a level, but {name} takes none; write {name!r}.")
+        raise BayesCptError(f"The risk {quoted(text)} has a level, but {name} takes none; write {name!r}.")
     try:
         level = float(level_text)
     except ValueError:
         level = math.nan
     if not math.isfinite(level) or (risk.level_is_probability and not 0 < level < 1):
         wanted = "a probability between 0 and 1" if risk.level_is_probability else "a number"
-        raise BayesCptError(f"The risk {text!r} has the level {level_text!r}; {name} takes {wanted}.")
+        raise BayesCptError(f"The risk {quoted(text)} has the level {quoted(level_text)}; {name} takes {wanted}.")
     return level

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_cpt._support.files import read_table
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.errors import DataError
+from bayes_cpt.errors import DataError, quoted
+from bayes_cpt.runs.schedule_checks import MOST_STEPS
 
 LEVELS: Mapping[str, float] = MappingProxyType({"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95})
 """Quantiles of a forecast table, by column."""
@@ -93,18 +95,11 @@ def read_points(path: str | Path) -> pd.DataFrame:
     >>> list(points.columns)
     ['run', 'step', 'domain']
     """
-    try:
-        points = pd.read_csv(path, dtype={"run": str, "domain": str})
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    missing = [name for name in ("run", "step", "domain") if name not in points]
-    if missing or points.empty:
-        raise DataError(
-            f"{path}: must have rows with the columns run, step, domain; {', '.join(missing) or 'rows'} missing"
-        )
-    steps = pd.to_numeric(points["step"], errors="coerce")
-    wrong = (steps.isna() | (steps % 1 != 0)).to_numpy()
+    points = read_table(path, ("run", "step", "domain"), "must have rows with the columns run, step, domain")
+    steps = pd.to_numeric(points["step"], errors="coerce").astype(float)
+    wrong = (~(steps % 1 == 0) | (steps.abs() > MOST_STEPS)).to_numpy()
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"{path}: row {row + 2} has step {points['step'].iloc[row]!r}; it must be an integer")
+        found = quoted(points["step"].iloc[row])
+        raise DataError(f"{path}: row {row + 2} has step {found}; it must be an integer of at most {MOST_STEPS:,}")
     return points.assign(step=steps.astype(np.int64))[["run", "step", "domain"]].drop_duplicates()

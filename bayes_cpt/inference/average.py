@@ -8,6 +8,7 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
+from bayes_cpt._support.files import read_table
 from bayes_cpt.errors import DataError
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions
@@ -251,14 +252,8 @@ def read_weights(path: str | Path) -> dict[str, float]:
     >>> bc.read_weights(path)
     {'cpt-replay': 0.7, 'cpt-replay-monotone': 0.3}
     """
-    try:
-        table = pd.read_csv(path, dtype={"model": str})
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} cannot be read as CSV: {error}") from error
-    missing = [name for name in ("model", "weight") if name not in table]
-    if missing or table.empty:
-        raise DataError(f"{path} is not a table of bayes-cpt compare: {', '.join(missing) or 'rows'} missing")
-    weights = pd.to_numeric(table["weight"], errors="coerce")
-    if not np.isfinite(weights).all() or table["model"].isna().any() or table["model"].duplicated().any():
+    table = read_table(path, ("model", "weight"), "is not a table of bayes-cpt compare")
+    weights = pd.to_numeric(table["weight"], errors="coerce").astype(float)
+    if not np.isfinite(weights).all() or not table["model"].all() or table["model"].duplicated().any():
         raise DataError(f"{path}: each row needs a model, each once, and a number as its weight")
     return dict(zip(table["model"].tolist(), weights.tolist(), strict=True))

@@ -4,9 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from bayes_cpt.errors import DataError, hint
+from bayes_cpt.errors import DataError, hint, quoted
 
 SAMPLER_NAMES = ("tempered", "nuts")
+
+
+RANGES = {
+    "draws": (1, 1_000_000),
+    "tune": (1, 1_000_000),
+    "chains": (1, 1_000),
+    "seconds": (0, 1_000_000_000),
+    "seed": (0, 2**32 - 1),
+}
+"""Smallest and largest value of each number. All draws must fit into memory."""
 
 
 class SamplerOptions(TypedDict, total=False):
@@ -58,6 +68,10 @@ class SamplerSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise DataError(f"{name} must be from {least:,} to {most:,}, not {quoted(value)}")
         if self.sampler not in SAMPLER_NAMES:
             known = " or ".join(SAMPLER_NAMES)
             raise DataError(f"unknown sampler {self.sampler!r}{hint(self.sampler, SAMPLER_NAMES)}: use {known}")

@@ -1,28 +1,29 @@
 """Fit files: one NetCDF file for a fit, or for an average of several."""
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from bayes_cpt._support.files import replacing
-from bayes_cpt.errors import FitFileError, SpecError
-from bayes_cpt.inference.average import Average
+from bayes_cpt._support.files import is_file, replacing
+from bayes_cpt.errors import DataError, FitFileError, SpecError, path_shown, quoted
+from bayes_cpt.inference.average import Average, average
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.laws.features import FittedRange
 from bayes_cpt.laws.law import Law
-from bayes_cpt.runs.curve_folder import curves_from_frames
+from bayes_cpt.runs.curve_folder import curves_from_cells
+from bayes_cpt.runs.table_checks import cells_of_text
 from bayes_cpt.statistical_model.likelihood import DomainModel
 from bayes_cpt.statistical_model.model_files import ModelSpec, parse_spec
 
 FORMAT = 2
 """Format number of fit files. It rises with each change after which old files would be misread."""
-TABLES = ("runs", "learning_rates", "losses")
-NEEDED = ("model", "model_text", "domains", "fitted_range", "law_fingerprint", *TABLES)
+TABLES = {"runs": "runs", "lr": "learning_rates", "losses": "losses"}
+"""Tables of the fitted curves, and the attributes that have them."""
+NEEDED = ("model", "model_text", "domains", "fitted_range", "law_fingerprint", "converged", "verdict", *TABLES.values())
 """Attributes that a fit file must have. All values are stored by name; their order does not matter."""
 SAME = 1e-8
 """Largest relative difference between equal numbers of a law's fingerprint: machines differ by less."""
@@ -55,7 +56,10 @@ def save(fit: Fit | Average, path: str | Path) -> None:
         tree = xr.DataTree(children={_group(place): as_tree(one) for place, one in enumerate(fit.fits)})
         tree.attrs = {"format": FORMAT, "weights": json.dumps(fit.weights)}
     with replacing(path) as temporary:
-        tree.to_netcdf(temporary, engine="netcdf4")
+        try:
+            tree.to_netcdf(temporary, engine="netcdf4")
+        except RuntimeError as error:  # NetCDF's own errors, for example of a full disk
+            raise DataError(f"cannot write {path}: {error}") from error
 
 
 def load(path: str | Path) -> Fit | Average:
@@ -82,23 +86,34 @@ def load(path: str | Path) -> Fit | Average:
     >>> import bayes_cpt as bc
     >>> fit = bc.load("fit.nc")  # doctest: +SKIP
     """
-    if not Path(path).is_file():
-        raise FitFileError(f"no fit file at {path}: make one with bayes-cpt fit DATA -o {path}")
+    if not is_file(path):
+        shown = path_shown(path)
+        raise FitFileError(f"no fit file at {shown}: make one with bayes-cpt fit DATA -o {shown}")
     try:
         with xr.open_datatree(path, engine="netcdf4") as opened:
             tree = opened.load()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file may raise nearly anything
         raise FitFileError(f"{path} is not a NetCDF file: give a file that bayes-cpt fit wrote") from error
-    if "weights" not in tree.attrs:
-        return from_tree(tree, path)
-    _check_format(tree, path)
-    weights = tuple(json.loads(tree.attrs["weights"]))
-    missing = [_group(place) for place in range(len(weights)) if _group(place) not in tree.children]
-    if missing:
-        raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing)}")
-    return Average(
-        tuple(from_tree(tree.children[_group(place)].copy(), path) for place in range(len(weights))), weights
-    )
+    with _damage_named(path):
+        if "weights" not in tree.attrs:
+            return from_tree(tree, path)
+        _check_format(tree, path)
+        weights = tuple(float(weight) for weight in json.loads(tree.attrs["weights"]))
+        if missing := [_group(place) for place in range(len(weights)) if _group(place) not in tree.children]:
+            raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing)}")
+        fits = [from_tree(tree.children[_group(place)].copy(), path) for place in range(len(weights))]
+        return average(fits, weights)
+
+
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    """Refuse a file with damaged parts in one sentence."""
+    try:
+        yield
+    except FitFileError:
+        raise
+    except Exception as error:  # a damaged part may raise nearly anything
+        raise FitFileError(f"{path} is damaged ({type(error).__name__}): fit the data again") from error
 
 
 def _group(place: int) -> str:
@@ -109,7 +124,7 @@ def as_tree(fit: Fit) -> xr.DataTree:
     """Return a fit as a tree that can be written to a file."""
     tree = fit.tree.copy()
     tables = (fit.curves.runs.reset_index(), fit.curves.lr, fit.curves.losses)
-    texts = {name: frame.to_csv(index=False) for name, frame in zip(TABLES, tables, strict=True)}
+    texts = {name: frame.to_csv(index=False) for name, frame in zip(TABLES.values(), tables, strict=True)}
     law = {"law_fingerprint": json.dumps(fit.spec.law.fingerprint())}
     tree.attrs = {"format": FORMAT, **fit.tree.attrs, **law, **texts}
     return tree
@@ -130,13 +145,31 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     if missing or "posterior" not in tree:
         raise FitFileError(f"{path} was not written by bayes-cpt fit: it lacks {', '.join(missing or ['posterior'])}")
     spec = _model(tree, path)
-    runs, rates, losses = (pd.read_csv(io.StringIO(tree.attrs.pop(name))) for name in TABLES)
+    cells = {kind: cells_of_text(name, kind, tree.attrs.pop(name)) for kind, name in TABLES.items()}
     fitted_range = FittedRange.from_dict(json.loads(tree.attrs["fitted_range"]))
     models = {
         domain: DomainModel(spec.law, spec.components, domain, fitted_range)
         for domain in json.loads(tree.attrs["domains"])
     }
-    return Fit(tree, spec, curves_from_frames(runs, rates, losses), models)
+    fitted = Fit(tree, spec, curves_from_cells(str(path), cells), models)
+    _check_draws(fitted, path)
+    return fitted
+
+
+def _check_draws(fitted: Fit, path: str | Path) -> None:
+    """Refuse a posterior that lacks a parameter, or has draws that are not finite numbers."""
+    posterior, law = fitted.posterior, fitted.spec.law
+    needed = [*fitted.spec.priors, *(f"effect_{name}" for name in fitted.spec.components)]
+    if missing := [name for name in needed if name not in posterior]:
+        raise FitFileError(f"{path} is damaged: its posterior lacks {quoted(missing[0])}; fit the data again")
+    for name in fitted.spec.priors:
+        expected = ("chain", "draw") if name in law.checkpoint_parameters else ("chain", "draw", "domain")
+        if posterior[name].dims != expected:
+            raise FitFileError(f"{path} is damaged: {name} must have the dimensions {', '.join(expected)}")
+    if wrong := [name for name in needed if not np.isfinite(posterior[name].to_numpy().astype(float)).all()]:
+        raise FitFileError(f"{path} is damaged: draws of {wrong[0]} are not finite numbers; fit the data again")
+    if set(posterior["domain"].to_numpy().tolist()) != set(fitted.models) or not posterior.sizes["draw"]:
+        raise FitFileError(f"{path} is damaged: its draws are not of the domains {', '.join(fitted.models)}")
 
 
 def _check_format(tree: xr.DataTree, path: str | Path) -> None:
@@ -149,7 +182,7 @@ def _model(tree: xr.DataTree, path: str | Path) -> ModelSpec:
     """Read the model, and refuse it if its law has changed since the fit."""
     try:
         spec = parse_spec(tree.attrs["model"], tree.attrs["model_text"])
-    except SpecError as error:
+    except (SpecError, AttributeError, TypeError) as error:
         raise FitFileError(
             f"the model of {path} cannot be read: register laws and components of your own before you load it ({error})"
         ) from error

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
 from bayes_cpt._support.files import replacing
@@ -40,9 +41,16 @@ def write_figure(figure: Figure, path: str | Path) -> None:
     --------
     >>> bc.write_figure(bc.plot_curves(curves), "curves.png")  # doctest: +SKIP
     """
-    with replacing(path) as temporary:
+    plain_text(figure)
+    with replacing(path) as temporary, plt.rc_context({"text.parse_math": False}):
         figure.savefig(temporary, dpi=120)
     plt.close(figure)
+
+
+def plain_text(figure: Figure) -> None:
+    """Show all text as it is: a name with dollar signs would be read as a formula, which may be a wrong one."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # pyright: ignore[reportAttributeAccessIssue] - findobj returns texts
 
 
 def grid(rows: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
@@ -81,6 +89,7 @@ def wrapped(run: str, width: int) -> str:
 
 def put_title(figure: Figure, *notes: str) -> None:
     """Put all notes that are not empty, such as the warning of a forecast, on top of a figure."""
+    plain_text(figure)
     lines = [textwrap.fill(note, int(10 * figure.get_figwidth())) for note in notes if note]
     if lines:
         figure.suptitle("\n".join(lines), fontsize="medium")

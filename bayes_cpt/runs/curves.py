@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from bayes_cpt._support.conditions import matching
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.errors import DataError, hint
+from bayes_cpt.errors import DataError, hint, quoted
 from bayes_cpt.runs.lineage import Lineage, RunRecord
 from bayes_cpt.runs.table_checks import listed
 
@@ -159,14 +160,15 @@ def _number(value: float) -> float:
 
 
 def select(curves: Curves, where: str | None = None, domains: Sequence[str] | None = None) -> Curves:
-    """Keep the runs that match a pandas query over ``runs``, their ancestors, and some of the domains.
+    """Keep the runs that match a condition, their ancestors, and some of the domains.
 
     Parameters
     ----------
     curves
         All runs.
     where
-        The query, for example ``"model_size == 332448"``; None keeps all runs.
+        A condition on the columns of ``runs`` (`bayes_cpt._support.conditions`), for example
+        ``"model_size == 332448"``; None keeps all runs.
     domains
         Domains to keep; None keeps all.
 
@@ -178,7 +180,7 @@ def select(curves: Curves, where: str | None = None, domains: Sequence[str] | No
     Raises
     ------
     DataError
-        If the query fails or matches no run, a domain is unknown, or no loss is left.
+        If the condition cannot be read or matches no run, a domain is unknown, or no loss is left.
 
     Examples
     --------
@@ -189,7 +191,7 @@ def select(curves: Curves, where: str | None = None, domains: Sequence[str] | No
     14
     """
     present = sorted(curves.losses["domain"].unique())
-    kept = list(curves.records) if where is None else _queried(curves.runs, where)
+    kept = list(curves.records) if where is None else _matching(curves.runs, where)
     for domain in domains or []:
         if domain not in present:
             raise DataError(f"No domain {domain!r}{hint(domain, present)}; the domains are {', '.join(present)}.")
@@ -202,14 +204,14 @@ def select(curves: Curves, where: str | None = None, domains: Sequence[str] | No
     return chosen.with_losses(losses)
 
 
-def _queried(runs: pd.DataFrame, where: str) -> list[str]:
-    columns = ", ".join(["run", *runs.columns])
+def _matching(runs: pd.DataFrame, where: str) -> list[str]:
+    columns = ", ".join(["run", *map(str, runs.columns)])
     try:
-        kept = list(runs.query(where, engine="python").index)
-    except Exception as error:  # a query may raise nearly anything
-        raise DataError(f"The query {where!r} fails ({error}); the columns are {columns}.") from error
+        kept = [str(run) for run in runs.index[matching(runs, where)]]
+    except DataError as error:
+        raise DataError(f"The query {quoted(where)} fails ({error}); the columns are {columns}.") from error
     if not kept:
-        raise DataError(f"The query {where!r} matches none of the {len(runs)} runs; the columns are {columns}.")
+        raise DataError(f"The query {quoted(where)} matches none of the {len(runs)} runs; the columns are {columns}.")
     return kept
 
 

@@ -3,11 +3,11 @@
 A plan is checked by `resolve` against the data, which have the parents of its runs.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
+from math import prod
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,15 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayes_cpt.errors import CurvesError, ScheduleError, hint
+from bayes_cpt._support.files import is_file, parse_toml, read_text
+from bayes_cpt.errors import CurvesError, DataError, ScheduleError, hint, path_shown, quoted
 from bayes_cpt.runs import schedules
 from bayes_cpt.runs.curve_folder import curves_from_cells
 from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.schedule_checks import LEARNING_RATE_TOLERANCE, MOST_STEPS, corners
 from bayes_cpt.runs.schedules import Floats, Ints, Names, Schedule
 from bayes_cpt.runs.table_checks import Cells, cells_of_frame, listed, read_cells
 
-LEARNING_RATE_TOLERANCE = 1e-6
-"""LRs that differ by less than this share of the peak count as equal: the error allowed when few steps are listed."""
+MOST_RUNS = 100_000
+"""Number of runs of the largest grid."""
+
+MOST_STEPS_IN_ALL = 100_000_000
+"""Number of steps of all schedules of a grid: each has a learning rate in memory."""
 
 _FIELDS = ("parent", "parent_step", "replay", "phase", "schedule")
 
@@ -133,8 +138,8 @@ def read_plan(path: str | Path) -> Plan:
     path = Path(path)
     if path.is_dir():
         return _of_tables(str(path), {kind: read_cells(path / f"{kind}.csv", kind) for kind in ("runs", "lr")})
-    if path.suffix != ".toml" or not path.is_file():
-        raise CurvesError(str(path), ["no such plan; give a folder with runs.csv and lr.csv, or a .toml file"])
+    if path.suffix != ".toml" or not is_file(path):
+        raise CurvesError(path_shown(path), ["no such plan; give a folder with runs.csv and lr.csv, or a .toml file"])
     return _grid(str(path), **_arguments(path))
 
 
@@ -148,8 +153,8 @@ def _of_tables(source: str, found: Mapping[str, tuple[Cells | None, list[str]]])
 def _arguments(path: Path) -> dict[str, Any]:
     """Return the arguments of a grid from a TOML file."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document = parse_toml(read_text(path))
+    except DataError as error:
         raise CurvesError(str(path), [f"cannot be read as TOML: {error}"]) from error
     faults = [
         f"unknown key {key!r}{hint(key, _FIELDS)}; the keys are {', '.join(_FIELDS)}"
@@ -192,6 +197,12 @@ def _grid(
     fields = {"parent": _several(parent), "parent_step": _several(parent_step), "replay": _several(replay)}
     if faults := list(_faults(**fields, schedule=schedule, phase=phase)):
         raise CurvesError(source, faults)
+    count = prod(len(values) for values in fields.values()) * sum(schedules.members(shape) for shape in schedule)
+    if count > MOST_RUNS:
+        raise CurvesError(source, [f"the grid has {count:,} runs; at most {MOST_RUNS:,} are planned at once"])
+    if (steps := sum(map(schedules.total_steps, schedule))) > MOST_STEPS_IN_ALL:
+        most = f"at most {MOST_STEPS_IN_ALL:,} are planned at once"
+        raise CurvesError(source, [f"the schedules of the grid have {steps:,} steps in all; {most}"])
     named = [member for shape in schedule for member in _named(shape, several_kinds=len(schedule) > 1)]
     members = list(product(*fields.values(), named))
     steps_vary = len(fields["parent_step"]) > 1
@@ -220,7 +231,7 @@ def _faults(
 ) -> Iterator[str]:
     """Yield the faults of the arguments of a grid."""
     if phase not in ("pt", "cpt"):
-        yield f"phase must be 'pt' or 'cpt', not {phase!r}"
+        yield f"phase must be 'pt' or 'cpt', not {quoted(phase)}"
     ratio = "a share from 0 to 1" if phase != "pt" else "left out for a pt run"
     rules = (
         ("parent", parent, "the name of a run, or '' for none", lambda value: isinstance(value, str)),
@@ -233,15 +244,15 @@ def _faults(
             yield f"{name} is an empty list: a grid needs at least one value"
         for value in values:
             if not is_allowed(value):
-                yield f"{name} must be {right}, not {value!r}"
+                yield f"{name} must be {right}, not {quoted(value)}"
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) <= MOST_STEPS
 
 
 def _is_share(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1  # pyright: ignore[reportOperatorIssue] - numbers compare
 
 
 def _named(shape: Schedule, *, several_kinds: bool) -> Iterator[_Named]:
@@ -249,7 +260,7 @@ def _named(shape: Schedule, *, several_kinds: bool) -> Iterator[_Named]:
     for member in schedules.expand(shape):
         suffix = "".join(f"_{name}{_text(member.fields[name])}" for name in varying)
         rates = schedules.learning_rates(member)
-        step = _corners(rates)
+        step = corners(rates)
         yield _Named(f"_{shape.kind}{suffix}" if several_kinds else suffix, step + 1, rates[step])
 
 
@@ -263,21 +274,6 @@ def _name(
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _corners(rates: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return indices between which the LR is linear (Ramer-Douglas-Peucker: split where the chord is farthest off)."""
-    allowed = LEARNING_RATE_TOLERANCE * rates.max()
-    corners, open_spans = {0, rates.size - 1}, [(0, rates.size - 1)]
-    while open_spans:
-        first, last = open_spans.pop()
-        chord = np.linspace(rates[first], rates[last], last - first + 1)
-        gap = np.abs(rates[first : last + 1] - chord)
-        farthest = first + int(gap.argmax())
-        if gap.max() > allowed:
-            corners.add(farthest)
-            open_spans += [(first, farthest), (farthest, last)]
-    return np.array(sorted(corners))
 
 
 # Against data -------------------------------------------------------------------------------------------------------
@@ -319,6 +315,9 @@ def resolve(plan: Plan, known: Curves) -> Curves:
         raise CurvesError(plan.source, faults)
     runs = plan.runs._replace(cells=_with_parent_steps(plan, known))
     planned = curves_from_cells(plan.source, {"runs": (runs, []), "lr": (plan.lr, [])}, known.without(names))
+    still = [run for run in planned.records if not planned.learning_rate(run).any()]
+    if still:
+        raise CurvesError(plan.source, [f"the learning rate of {listed(still)} is 0 throughout: use one above 0"])
     going_on = planned.runs.index.intersection(known.runs.index)
     if faults := [fault for run in going_on for fault in _differences(planned, known, run)]:
         raise CurvesError(plan.source, faults)
@@ -358,7 +357,7 @@ def _unknown_parents(runs: Cells, names: set[str]) -> Iterator[str]:
         known = sorted(filter(None, names - set(runs.cells["run"])))
         # runs of a grid are named after their parent, so its children are not a useful hint
         likely = names - set(runs.cells["run"][parents == parent])
-        yield f"{runs.name}: no run is named {parent!r}{hint(parent, likely)}; parents may be {listed(known)}"
+        yield f"{runs.name}: no run is named {quoted(parent)}{hint(parent, likely)}; parents may be {listed(known)}"
 
 
 def _with_parent_steps(plan: Plan, known: Curves) -> pd.DataFrame:

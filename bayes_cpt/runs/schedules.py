@@ -9,15 +9,20 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayes_cpt._support.files import read_text
 from bayes_cpt._support.typing import FloatArray
-from bayes_cpt.errors import ScheduleError, hint
+from bayes_cpt.errors import DataError, ScheduleError, hint, quoted
 from bayes_cpt.runs.schedule_checks import DECAY_SHAPES, between, check, decay_shape, decay_steps, listed_names
+
+MOST_MEMBERS = 100_000
+"""Number of schedules of the largest grid."""
 
 # One value, or several for a grid
 type Floats = float | Sequence[float] | NDArray[Any]
@@ -235,8 +240,8 @@ def from_csv(path: str | Path) -> Schedule:
         If the file cannot be read, a column is missing, a cell is not a number, or the points are not a schedule.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except DataError as error:
         raise ScheduleError(f"{path}: cannot be read as a CSV file of step, lr ({error}).") from error
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if missing := {"step", "lr"} - set(rows.fieldnames or ()):
@@ -291,7 +296,7 @@ def schedule(kind: str, **fields: Any) -> Schedule:
         return from_csv(kind)
     if not isinstance(kind, str) or kind not in SCHEDULES:
         raise ScheduleError(
-            f"Unknown kind of schedule {kind!r}: use {listed_names(SCHEDULES)}, or a path ending in .csv."
+            f"Unknown kind of schedule {quoted(kind)}: use {listed_names(SCHEDULES)}, or a path ending in .csv."
         )
     known = inspect.signature(SCHEDULES[kind]).parameters
     for name in fields:
@@ -303,6 +308,11 @@ def schedule(kind: str, **fields: Any) -> Schedule:
     if missing := [name for name in required if name not in fields]:
         raise ScheduleError(f"{kind}: {listed_names(missing)} missing; its fields are {listed_names(known)}.")
     return SCHEDULES[kind](**fields)
+
+
+def members(schedule: Schedule) -> int:
+    """Return the number of members of a grid."""
+    return prod(len(value) for value in schedule.fields.values() if isinstance(value, list))
 
 
 def expand(schedule: Schedule) -> list[Schedule]:
@@ -362,11 +372,19 @@ def _plain(value: Any) -> Any:
     return list(map(_plain, value)) if isinstance(value, list | tuple | range) else value
 
 
+def total_steps(schedule: Schedule) -> int:
+    """Return the number of steps of all members of a grid."""
+    fields = (member.fields for member in expand(schedule))
+    return sum(each["steps"] if "steps" in each else each["step"][-1] for each in fields)
+
+
 def _members(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     options = [value if isinstance(value, list) else [value] for value in fields.values()]
     for name, values in zip(fields, options, strict=True):
         if not values:
             raise ScheduleError(f"{name} is an empty list: a grid needs at least one value.")
+    if (count := prod(map(len, options))) > MOST_MEMBERS:
+        raise ScheduleError(f"a grid of {count:,} schedules; at most {MOST_MEMBERS:,} are made at once.")
     return [dict(zip(fields, values, strict=True)) for values in product(*options)]
 
 
@@ -376,4 +394,4 @@ def _cell[T](where: str, row: Mapping[str, str | None], column: str, read: Calla
         return read(value)
     except ValueError:
         right = "an integer" if read is int else "a number"
-        raise ScheduleError(f"{where}, column {column}: {value!r} is not {right}.") from None
+        raise ScheduleError(f"{where}, column {column}: {quoted(value)} is not {right}.") from None

@@ -14,11 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayes_cpt.errors import hint
+from bayes_cpt._support.files import read_text
+from bayes_cpt.errors import DataError, hint, quoted
+from bayes_cpt.runs.schedule_checks import LARGEST_RATE, MOST_STEPS
 
 MINIMUM_POINTS = 8
 """Minimum number of measured points of a domain, over all runs, to fit a law to."""
 
+MOST_SHOWN = 50
+"""Maximum number of columns that a message lists."""
 SHOWN = 5
 """Maximum number of rows or names that a message lists; it gives the number of the others."""
 
@@ -31,6 +35,10 @@ KEYS: dict[str, list[str]] = {"runs": ["run"], "lr": ["run", "step"], "losses": 
 NAMES = {"run", "phase", "parent", "domain"}
 OPTIONAL = {"model_size", "batch_tokens", "seed"}
 LARGEST_INTEGER = 2**53  # floats represent all integers up to this one
+LARGEST_LOSS, LONGEST_NAME = 1e6, 200
+
+
+LONG = f"at most {MOST_STEPS:,} (optimiser steps; are these tokens?)"
 
 
 class Cells(NamedTuple):
@@ -75,23 +83,25 @@ def listed(items: Sequence[object]) -> str:
 
 def read_cells(path: Path, kind: str) -> tuple[Cells | None, list[str]]:
     """Read one CSV file, and return its cells (None if it cannot be read) and its faults."""
-    try:
-        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
-    except FileNotFoundError:
+    if not (path.exists() or path.is_symlink()):
         return None, [f"{path.name} is missing; the folder needs it, with the columns {', '.join(COLUMNS[kind])}"]
-    except OSError as error:
-        return None, [f"{path.name} cannot be read: {error.strerror}"]
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        return None, [f"{path.name} is not UTF-8: byte 0x{byte:02x} at byte offset {error.start}; save it as UTF-8"]
+    try:
+        text = read_text(path)
+    except DataError as error:
+        return None, [f"{path.name} {str(error).removeprefix('it ')}"]
+    return cells_of_text(path.name, kind, text)
+
+
+def cells_of_text(name: str, kind: str, text: str) -> tuple[Cells | None, list[str]]:
+    """Return the cells of a CSV file's text (None if it is not CSV) and its faults."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
-        return None, [f"{path.name} row {reader.line_num} is not CSV: {error}"]
+        return None, [f"{name} row {reader.line_num} is not CSV: {error}"]
     if not rows:
-        return None, [f"{path.name} is empty; it needs a header with the columns {', '.join(COLUMNS[kind])}"]
-    return _cells_of_rows(path.name, kind, rows)
+        return None, [f"{name} is empty; it needs a header with the columns {', '.join(COLUMNS[kind])}"]
+    return _cells_of_rows(name, kind, rows)
 
 
 def _cells_of_rows(name: str, kind: str, rows: list[tuple[int, list[str]]]) -> tuple[Cells | None, list[str]]:
@@ -104,7 +114,7 @@ def _cells_of_rows(name: str, kind: str, rows: list[tuple[int, list[str]]]) -> t
         return None, faults
     cells = pd.DataFrame([row for _, row in body], index=[line for line, _ in body], columns=header, dtype=object)
     extra = {column: _inferred(cells[column]) for column in header if column not in COLUMNS[kind]}
-    return Cells(name, _with_optional(cells.assign(**extra), kind)), []
+    return Cells(name, _with_optional(_with(cells, extra), kind)), []
 
 
 def cells_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Cells | None, list[str]]:
@@ -116,7 +126,7 @@ def cells_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Cells | None, list[s
     if faults:
         return None, faults
     own = [column for column in frame.columns if column in COLUMNS[kind]]
-    cells = frame.assign(**{column: frame[column].astype(object).where(frame[column].notna(), "") for column in own})
+    cells = _with(frame, {column: frame[column].astype(object).where(frame[column].notna(), "") for column in own})
     return Cells(kind, _with_optional(cells, kind)), []
 
 
@@ -125,18 +135,26 @@ def _header_faults(name: str, kind: str, header: list[str]) -> list[str]:
     extra = [column for column in header if column not in COLUMNS[kind]]
     lacking = [column for column in COLUMNS[kind] if column not in header]
     named = [column for column in lacking if column not in OPTIONAL or hint(column, extra)]
-    shown = [f"{column!r}{hint(column, named) if column in extra else ''}" for column in header]
-    faults = [f"{name} row 1: the column {column!r} occurs more than once; keep one" for column in twice]
+    shown = [f"{quoted(column)}{hint(column, named) if column in extra else ''}" for column in header]
+    faults = [f"{name} row 1: the column {quoted(column)} occurs more than once; keep one" for column in twice]
     if named:
         faults.append(
-            f"{name} row 1 lacks the columns {', '.join(map(repr, named))}; it has {', '.join(shown)} "
+            f"{name} row 1 lacks the columns {', '.join(map(repr, named))}; it has {', '.join(shown[:MOST_SHOWN])} "
             "(columns must be separated by commas)"
         )
     return faults
 
 
+def _with(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a frame with columns replaced or added; a column may have any name, also ``self``."""
+    changed = frame.copy()
+    for name, values in columns.items():
+        changed[name] = values
+    return changed
+
+
 def _with_optional(cells: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return cells.assign(**dict.fromkeys((c for c in COLUMNS[kind] if c not in cells), ""))
+    return _with(cells, dict.fromkeys((c for c in COLUMNS[kind] if c not in cells), ""))
 
 
 def _inferred(cells: pd.Series) -> pd.Series:
@@ -194,8 +212,8 @@ def pedigree(runs: pd.DataFrame, lr: pd.DataFrame) -> pd.DataFrame:
 
 
 def _family(values: Mapping[str, pd.DataFrame], known: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the pedigree of the runs read (``own``) and of the known ones; None if no runs could be read."""
-    if "runs" not in values:
+    """Return the pedigree of the runs read (``own``) and of the known ones; None if there are none."""
+    if "runs" not in values or values["runs"].empty:
         return None
     runs = values["runs"].drop_duplicates("run").set_index("run").drop(index="", errors="ignore")
     own = pedigree(runs, values.get("lr", pd.DataFrame({"run": [], "step": []})))
@@ -229,12 +247,8 @@ def _is_integer(numbers: pd.Series) -> pd.Series:
 def _values(table: Cells, kind: str) -> pd.DataFrame:
     """Return names as text and all other columns as floats, NaN for a cell that is not a number."""
     cells = table.cells
-    return cells.assign(
-        **{
-            column: cells[column].astype("str") if column in NAMES else _numbers(cells[column])
-            for column in COLUMNS[kind]
-        }
-    )
+    typed = {name: cells[name].astype("str") if name in NAMES else _numbers(cells[name]) for name in COLUMNS[kind]}
+    return _with(cells, typed)
 
 
 def _run_rules(cells: pd.DataFrame, runs: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
@@ -242,6 +256,7 @@ def _run_rules(cells: pd.DataFrame, runs: pd.DataFrame, family: pd.DataFrame | N
     filled = cells[list(COLUMNS["runs"])] != ""
     step = runs["parent_step"]
     yield Rule("run", "a name", ~filled["run"])
+    yield Rule("run", f"at most {LONGEST_NAME} letters long", runs["run"].str.len() > LONGEST_NAME)
     yield Rule("phase", "'pt' or 'cpt'", ~(pt | cpt))
     yield Rule("parent", "given where parent_step is", filled["parent_step"] & ~filled["parent"])
     yield Rule("parent_step", "given where parent is", filled["parent"] & ~filled["parent_step"])
@@ -251,6 +266,7 @@ def _run_rules(cells: pd.DataFrame, runs: pd.DataFrame, family: pd.DataFrame | N
     for column in ("model_size", "batch_tokens"):
         positive = _is_integer(runs[column]) & (runs[column] > 0)
         yield Rule(column, "a positive integer or empty", filled[column] & ~positive)
+    yield Rule("parent_step", LONG, step > MOST_STEPS)
     yield Rule("seed", "an integer below 2**53 or empty", filled["seed"] & ~_is_integer(runs["seed"]))
     if family is not None:
         yield from _family_rules(runs, family)
@@ -289,9 +305,11 @@ def _lr_rules(cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | None
     step, rate = lr["step"], lr["lr"]
     yield from _foreign_runs(lr, family)
     yield Rule("step", "an integer from 1", ~(_is_integer(step) & (step >= 1)))
+    yield Rule("step", LONG, step > MOST_STEPS)
     late = (step == step.groupby(lr["run"]).transform("min")) & (step > 1)
     yield Rule("step", "1 at the start of a run", late)
     yield Rule("lr", "a finite number, 0 or more", ~rate.between(0, np.inf, inclusive="left"))
+    yield Rule("lr", f"at most {LARGEST_RATE:g}", rate.between(LARGEST_RATE, np.inf, inclusive="neither"))
 
 
 def _loss_rules(cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
@@ -299,8 +317,10 @@ def _loss_rules(cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame 
     step, loss = losses["step"], losses["loss"]
     yield from _foreign_runs(losses, family)
     yield Rule("domain", "a name", losses["domain"] == "")
+    yield Rule("domain", f"at most {LONGEST_NAME} letters long", losses["domain"].str.len() > LONGEST_NAME)
     yield Rule("step", "an integer from 0", ~(_is_integer(step) & (step >= 0)))
     yield Rule("loss", "a finite number above 0", ~loss.between(0, np.inf, inclusive="neither"))
+    yield Rule("loss", f"at most {LARGEST_LOSS:g}", loss.between(LARGEST_LOSS, np.inf, inclusive="neither"))
     if family is not None:
         end = losses["run"].map(family["end"]).astype(float)
         right = "within the run's schedule of learning rates"
@@ -326,7 +346,7 @@ def _breaches(table: Cells, rules: Iterable[Rule]) -> Iterator[str]:
 
 def _cell(table: Cells, row: int, rule: Rule) -> str:
     cell = table.cells.loc[row, rule.column]
-    text = "an empty cell" if isinstance(cell, str) and not cell else repr(str(cell))
+    text = "an empty cell" if isinstance(cell, str) and not cell else quoted(str(cell))
     why = f" ({rule.why.format(rule.number[row])})" if rule.number is not None else ""
     return f"row {row} has {text}{why}"
 

@@ -111,7 +111,9 @@ def binned(
     for run in range(len(design.runs)):
         here = np.flatnonzero(design.run[places] == run)
         steps = design.step[places[here]]
-        ends = _ends(steps, (curves[0][..., places[here]], curves[1][..., places[here]]), _parts(steps, cut[:, run]), most)
+        ends = _ends(
+            steps, (curves[0][..., places[here]], curves[1][..., places[here]]), _parts(steps, cut[:, run]), most
+        )
         label[here] = here[np.repeat(ends[:-1], np.diff(ends))]
     _, bin_of = np.unique(label, return_inverse=True)
     return _averaged(design, places, losses, bin_of)

@@ -13,8 +13,6 @@ A model file gives priors for all parameters of out-of-domain sets
 coefficients, is optional.
 """
 
-import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,9 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
+from bayes_cpt._support.files import is_file, parse_toml, read_text
 from bayes_cpt._support.shipped import shipped
-from bayes_cpt.errors import SpecError, hint
+from bayes_cpt.errors import DataError, SpecError, hint, path_shown, quoted
 from bayes_cpt.laws.law import Law
 from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.statistical_model import out_of_domain
@@ -34,6 +33,10 @@ DEFAULT_MODEL = "cpt-replay"
 NOISE = ("noise_floor", "noise_learning_rate")
 FORWARD_POWER = "forward_power"
 NOT_ARGUMENTS = {"distribution", "unit", "reason", "in_likelihood"}
+LARGEST = 1e100
+"""Largest absolute value of an argument of a prior: squares of more would overflow."""
+SMALLEST = 1e-100
+"""Smallest value of an argument that must be positive."""
 UNITS = ("none", "loss", "steps", "forward_area_cpt")
 
 
@@ -161,15 +164,19 @@ def read_spec(model: str | Path | ModelSpec) -> ModelSpec:
     path = Path(model)
     if path.suffix != ".toml":
         path = shipped("models") / f"{model}.toml"
-        if not path.is_file():
+        if str(model) not in model_names():
             names = model_names()
             raise SpecError(
-                f"unknown model {str(model)!r}{hint(str(model), names)}: give a path that ends in .toml, or one of "
-                f"{', '.join(names)}"
+                f"unknown model {quoted(str(model))}{hint(str(model), names)}: give a path that ends in .toml, or one "
+                f"of {', '.join(names)}"
             )
-    if not path.is_file():
-        raise SpecError(f"no model file at {path}")
-    return parse_spec(path.stem, path.read_text(encoding="utf-8"))
+    if not is_file(path):
+        raise SpecError(f"no model file at {path_shown(path)}")
+    try:
+        text = read_text(path)
+    except DataError as error:
+        raise SpecError(f"{path}: {error}") from error
+    return parse_spec(path.stem, text)
 
 
 def model_names() -> list[str]:
@@ -198,8 +205,8 @@ def parse_spec(name: str, text: str) -> ModelSpec:
         If the text has faults; the message lists them all.
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except DataError as error:
         raise SpecError(f"{name}: not TOML: {error}") from error
     if "extends" in document:
         document = _extended(name, document)
@@ -210,7 +217,7 @@ def parse_spec(name: str, text: str) -> ModelSpec:
             f"{name}: a model file has law (or extends, without), description and [priors.NAME] tables; unknown: "
             f"{sorted(unknown)}"
         )
-    chosen, tables = LAWS[str(document["law"])], document.get("priors", {})
+    chosen, tables = LAWS[_text(document["law"])], document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
     if faults:
         raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
@@ -220,11 +227,20 @@ def parse_spec(name: str, text: str) -> ModelSpec:
     return ModelSpec(name, chosen, priors, components, text, combined)
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else quoted(value)
+
+
 def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model file's document with what it inherits from the model that it extends."""
-    base = tomllib.loads(read_spec(str(document["extends"])).text)
-    without, own = document.get("without", []), document.get("priors", {})
-    strange = [str(parameter) for parameter in without if parameter not in base["priors"]]
+    extended, without, own = document["extends"], document.get("without", []), document.get("priors", {})
+    if not isinstance(extended, str) or extended.endswith(".toml"):
+        known = ", ".join(model_names())
+        raise SpecError(f"{name}: extends must name a shipped model, not {quoted(extended)}: one of {known}")
+    if not isinstance(without, list) or not all(isinstance(parameter, str) for parameter in without):
+        raise SpecError(f"{name}: without must be a list of parameters in quotes, not {quoted(without)}")
+    base = parse_toml(read_spec(extended).text)
+    strange = [parameter for parameter in without if parameter not in base["priors"]]
     if strange or not isinstance(own, dict):
         raise SpecError(f"{name}: without names {', '.join(strange)}, of which {document['extends']} has no prior")
     inherited = {key: table for key, table in base["priors"].items() if key not in without}
@@ -263,16 +279,18 @@ def _name_faults(law: Law, tables: Mapping[str, Any]) -> list[str]:
 def _table_faults(name: str, table: Any) -> list[str]:
     where = f"[priors.{name}]"
     if not isinstance(table, Mapping):
-        return [f"{where} must be a table with distribution, arguments and reason, not {table!r}"]
+        return [f"{where} must be a table with distribution, arguments and reason, not {quoted(table)}"]
     family = FAMILIES.get(str(table.get("distribution")))
     if family is None:
-        return [f"{where} has distribution {table.get('distribution')!r}: it must be one of {', '.join(FAMILIES)}"]
+        return [
+            f"{where} has distribution {quoted(table.get('distribution'))}: it must be one of {', '.join(FAMILIES)}"
+        ]
     given = set(table) - NOT_ARGUMENTS
     faults = []
     if given != set(family.arguments):
         faults.append(f"{where} has arguments {sorted(given)}: {table['distribution']} takes {list(family.arguments)}")
     if table.get("unit", "none") not in UNITS:
-        faults.append(f"{where} has unit {table['unit']!r}: it must be one of {', '.join(UNITS)}")
+        faults.append(f"{where} has unit {quoted(table['unit'])}: it must be one of {', '.join(UNITS)}")
     scales = (*(f"{component}_scale" for component in COMPONENTS), out_of_domain.SCALE)
     if not isinstance(table.get("in_likelihood", True), bool) or ("in_likelihood" in table and name not in scales):
         faults.append(f"{where} has in_likelihood: it is true or false, and for {', '.join(scales)} alone")
@@ -280,14 +298,22 @@ def _table_faults(name: str, table: Any) -> list[str]:
         faults.append(f"{where} has no reason: say in a sentence why this prior")
     values = [v for key in given for v in (table[key].values() if isinstance(table[key], dict) else [table[key]])]
     if not all(_is_number(value) for value in values):
-        faults.append(f"{where} has an argument that is not a finite number")
-    elif any(value <= 0 for key in given & {"sigma", "median", "alpha", "beta"} for value in _numbers(table[key])):
+        faults.append(f"{where} has an argument that is not a finite number (or beyond {LARGEST:g})")
+    elif any(
+        value < SMALLEST for key in given & {"sigma", "median", "alpha", "beta"} for value in _numbers(table[key])
+    ):
         faults.append(f"{where} has an argument that must be positive: {', '.join(sorted(given - {'mu', 'lower'}))}")
+    elif given == {"lower", "upper"} and not _all_below(table["lower"], table["upper"]):
+        faults.append(f"{where} has a lower bound that is not below the upper one")
     return faults
 
 
+def _all_below(lower: float | Mapping[str, float], upper: float | Mapping[str, float]) -> bool:
+    return max(_numbers(lower)) < min(_numbers(upper))
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _numbers(argument: float | Mapping[str, float]) -> list[float]:

@@ -6,7 +6,6 @@ A stated prior replaces that of the model file. Its numbers are in nats, steps a
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tomli_w
 
-from bayes_cpt.errors import DataError, SpecError
+from bayes_cpt._support.files import parse_toml
+from bayes_cpt.errors import DataError, SpecError, quoted
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.statistical_model.model_files import (
     FAMILIES,
@@ -113,7 +113,7 @@ def with_priors(model: str | Path | ModelSpec, priors: Mapping[str, str | Mappin
     ('Beta', {'alpha': 2, 'beta': 3})
     """
     spec = read_spec(model)
-    document = tomllib.loads(spec.text)
+    document = parse_toml(spec.text)
     tables = document["priors"]
     for name, prior in priors.items():
         stated = {"reason": "stated by the user", **(_table(name, prior) if isinstance(prior, str) else prior)}
@@ -139,17 +139,19 @@ def parse_prior(text: str) -> tuple[str, dict[str, Any]]:
     found = _FORM.match(text)
     example = "'loss_potential ~ Beta(alpha=2, beta=18)'"
     if found is None:
-        raise SpecError(f"cannot read the prior {text!r}: write it as {example}")
+        raise SpecError(f"cannot read the prior {quoted(text)}: write it as {example}")
     name, family, inner = found.groups()
     numbers = re.sub(r"(?<![\w.])\.(\d)", r"0.\1", inner)  # TOML asks for the 0 of 0.5
     try:
-        arguments = tomllib.loads(f"found = {{ {numbers} }}")["found"]
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"cannot read the arguments of the prior {text!r}: write it as {example}") from error
+        arguments = parse_toml(f"found = {{ {numbers} }}")["found"]
+    except DataError as error:
+        raise SpecError(f"cannot read the arguments of the prior {quoted(text)}: write it as {example}") from error
     strange = sorted(set(arguments) & (NOT_ARGUMENTS - {"unit", "reason"}))
     if strange or family not in FAMILIES:
-        what = f"{strange[0]} is not an argument" if strange else f"{family!r} is not one of {', '.join(FAMILIES)}"
-        raise SpecError(f"cannot read the prior {text!r}: {what}")
+        what = (
+            f"{strange[0]} is not an argument" if strange else f"{quoted(family)} is not one of {', '.join(FAMILIES)}"
+        )
+        raise SpecError(f"cannot read the prior {quoted(text)}: {what}")
     return name, {"distribution": family, "reason": GIVEN, **arguments}
 
 
@@ -164,8 +166,8 @@ def parse_annealed(text: str) -> Annealed:
     found = _SHARE.match(text)
     if found is None:
         raise SpecError(
-            f"cannot read {text!r} as what pre-training was annealed to: give its final LR over its peak, as 0.1, 10% "
-            "or '0.1 +- 0.03'"
+            f"cannot read {quoted(text)} as what pre-training was annealed to: give its final LR over its peak, as "
+            "0.1, 10% or '0.1 +- 0.03'"
         )
     share, per_cent, spread, spread_per_cent = found.groups()
     annealed = Annealed(
@@ -185,7 +187,9 @@ def parse_pretrained(text: str) -> Pretrained:
     """
     found = _TRAINED.match(text)
     if found is None:
-        raise SpecError(f"cannot read {text!r} as a pre-training: write it as '2e12 tokens at 3e-4' (the peak LR)")
+        raise SpecError(
+            f"cannot read {quoted(text)} as a pre-training: write it as '2e12 tokens at 3e-4' (the peak LR)"
+        )
     tokens, unit, peak = found.groups()
     pretrained = Pretrained(float(tokens) * _THOUSANDS[unit.lower()], float(peak))
     _check_pretrained(pretrained)

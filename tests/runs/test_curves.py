@@ -19,8 +19,8 @@ def assert_same(first: Curves, second: Curves) -> None:
 
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
-POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
-RATE = st.floats(min_value=0, allow_infinity=False)
+POSITIVE = st.floats(min_value=0, max_value=1e6, exclude_min=True)
+RATE = st.floats(min_value=0, max_value=1e3)
 
 
 @st.composite
