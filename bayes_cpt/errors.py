@@ -59,6 +59,10 @@ class ClusterError(BayesCptError):
     """A cluster that cannot be reached, was lost, or cannot do the work."""
 
 
+class PlausibilityWarning(UserWarning):
+    """Curves that are well-formed and hardly right; see `bayes_cpt.findings`."""
+
+
 def hint(name: str, options: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` if an option is close to ``name``, else an empty string."""
     close = get_close_matches(name, list(options), n=1)

@@ -1,0 +1,90 @@
+"""All checks of plausibility, by name, and what they find in curves."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from bayes_cpt.errors import CurvesError, DataError, PlausibilityWarning, hint
+from bayes_cpt.plausibility.checkpoints import two_losses
+from bayes_cpt.plausibility.findings import Finding, accepting
+from bayes_cpt.plausibility.learning_rates import (
+    batch_tokens_unit,
+    coarse_learning_rate,
+    learning_rate_unit,
+    rounded_learning_rate,
+    zero_learning_rate,
+)
+from bayes_cpt.plausibility.losses import mixture_as_cpt, replay_contradicted, rising_loss
+from bayes_cpt.plausibility.outliers import mean_as_last, outliers
+from bayes_cpt.plausibility.steps import counter_restarts, micro_steps, step_offset, tokens_for_steps
+from bayes_cpt.plausibility.units import loss_unit
+from bayes_cpt.runs.curves import Curves
+
+
+class Check(NamedTuple):
+    """A check: what it looks for, in words, and how it finds it."""
+
+    looks_for: str
+    find: Callable[[Curves], Iterator[Finding]]
+
+
+FIRST = "tokens-for-steps"
+"""The check without which others would need memory for each of billions of steps."""
+CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        FIRST: Check("steps that are tokens", tokens_for_steps),
+        "zero-learning-rate": Check("an LR of 0 while the loss moves", zero_learning_rate),
+        "two-losses": Check("one checkpoint with two losses", two_losses),
+        "micro-steps": Check("LRs by micro-step, losses by optimiser step", micro_steps),
+        "step-offset": Check("steps that go on from those of the parent", step_offset),
+        "counter-restarts": Check("a counter that restarted: two curves interleave", counter_restarts),
+        "rounded-learning-rate": Check("LRs with too few decimals", rounded_learning_rate),
+        "coarse-learning-rate": Check("a peak or a curved schedule between few rows", coarse_learning_rate),
+        "learning-rate-unit": Check("LRs in another unit", learning_rate_unit),
+        "batch-tokens-unit": Check("batch_tokens in sequences", batch_tokens_unit),
+        "loss-unit": Check("losses in bits, or perplexities", loss_unit),
+        "replay-contradicted": Check("replay ratios that the curves contradict", replay_contradicted),
+        "mixture-as-cpt": Check("the training loss of the mixture as cpt", mixture_as_cpt),
+        "rising-loss": Check("a loss that falls and then rises: repeated data", rising_loss),
+        "mean-as-last": Check("the mean of a run as its last loss", mean_as_last),
+        "outlier": Check("points that stand out from their neighbours", outliers),
+    }
+)
+"""Checks by the name that is accepted."""
+
+
+def findings(curves: Curves, accept: Sequence[str] = ()) -> list[Finding]:
+    """Return what is well-formed in curves and hardly right.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+    accept
+        Names of findings that are right all the same.
+
+    Returns
+    -------
+    list of Finding
+        Refusals first; empty for sound curves.
+
+    Raises
+    ------
+    DataError
+        If a name to accept is unknown.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.findings(bc.read_curves(bc.shipped("data/microcpt")))
+    []
+    """
+    for name in accept:
+        if name not in CHECKS:
+            raise DataError(f"cannot accept {name!r}{hint(name, CHECKS)}: the findings are {', '.join(CHECKS)}")
+    found = accepting(CHECKS[FIRST].find(curves), accept)
+    if not any(finding.is_refused for finding in found):
+        others = (finding for name, check in CHECKS.items() if name != FIRST for finding in check.find(curves))
+        found += accepting(others, accept)
+    return sorted(found, key=lambda finding: finding.severity != "refusal")

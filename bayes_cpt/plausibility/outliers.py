@@ -1,0 +1,168 @@
+"""Points that stand out from their neighbours: spikes, outliers, a bad last point, a mean given as the last point."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.plausibility.findings import Finding
+from bayes_cpt.plausibility.scatter import Measured, measured_curves, rates_at
+from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.table_checks import SHOWN
+
+STANDS_OUT = 5.0
+"""Least departure of a point that stands out, in units of the scatter plus the change between its neighbours. Among the
+26,000 points of five measured data sets the largest is 3.1."""
+LONGEST = 3
+"""Most neighbouring points that stand out together."""
+MOST = 6
+"""At most one point in so many stands out: else it is the curve that is strange, not its points."""
+MOVED = 0.05
+"""Change of the LR, over the largest of the run, that may move a loss."""
+OUTLIER, MEAN = "outlier", "mean-as-last"
+"""Names of the two findings."""
+GOES_BACK = 2.5
+"""Least departure of a last point that is also the mean of its run, in the units of `STANDS_OUT`."""
+NEAR_MEAN = 0.15
+"""Largest distance of it from the mean, as a share of the range of the run's losses: means weigh the steps in several ways."""
+COLUMNS = ("run", "step", "domain", "loss", "expected", "finding")
+
+
+class Departure(NamedTuple):
+    """Neighbouring points from ``first`` until ``end`` (places), what was expected, and how far they stand out."""
+
+    first: int
+    end: int
+    expected: FloatArray
+    size: float
+
+
+def outlying_points(curves: Curves) -> pd.DataFrame:
+    """Return the points that clearly stand out from their neighbours.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+
+    Returns
+    -------
+    DataFrame
+        Columns run, step, domain, loss; ``expected``, the loss that the neighbours let expect; and ``finding``, the name
+        of what they are. No rows in sound data.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> from bayes_cpt.plausibility.outliers import outlying_points
+    >>> len(outlying_points(bc.read_curves(bc.shipped("data/checkpoints"))))
+    0
+    """
+    rows = [row for curve in measured_curves(curves).values() for row in _outlying(curves, curve)]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"step": "int64", "loss": float, "expected": float})
+
+
+def _outlying(curves: Curves, curve: Measured) -> Iterator[tuple[str, int, str, float, float, str]]:
+    rate = rates_at(curves, curve.run, curve.step)
+    found = _mean_as_last(curve, rate) or _standing_out(curve, rate)
+    for place, expected, name in sorted(found):
+        yield curve.run, int(curve.step[place]), curve.domain, float(curve.loss[place]), expected, name
+
+
+def _standing_out(curve: Measured, rate: FloatArray) -> list[tuple[int, float, str]]:
+    """Return places, expected losses and the finding of points that stand out; none if they are too many."""
+    places, found = np.arange(curve.step.size), []
+    while (worst := _worst(curve.only(places), rate[places])) is not None:
+        inside = slice(worst.first, worst.end)
+        found += [(place, expected, OUTLIER) for place, expected in zip(places[inside], worst.expected, strict=True)]
+        places = np.delete(places, inside)
+        if len(found) > max(1, curve.step.size // MOST):
+            return []
+    return found
+
+
+def _mean_as_last(curve: Measured, rate: FloatArray) -> list[tuple[int, float, str]]:
+    """Return the last point if it goes back to the mean of the run, against where the curve was going."""
+    last = curve.step.size - 1
+    found = departure(curve, last, last + 1) if last > 3 else None
+    if found is None or found.size < GOES_BACK or _explained(curve, rate, found):
+        return []
+    means = [float(loss.mean()) for loss in (curve.loss, curve.loss[:-1])]
+    near = min(abs(curve.loss[-1] - mean) for mean in means) <= NEAR_MEAN * np.ptp(curve.loss[:-1])
+    return [(last, float(found.expected[0]), MEAN)] if near else []
+
+
+def _worst(curve: Measured, rate: FloatArray) -> Departure | None:
+    departures = (
+        found
+        for length in range(1, LONGEST + 1)
+        for first in range(1, curve.step.size - length + 1)
+        if (found := departure(curve, first, first + length)) and not _explained(curve, rate, found)
+    )
+    worst = max(departures, key=lambda found: found.size, default=None)
+    return worst if worst and worst.size > STANDS_OUT else None
+
+
+def departure(curve: Measured, first: int, end: int) -> Departure | None:
+    """Return how far points stand out from their neighbours on both sides, or, at the end, from those before.
+
+    The change between neighbours counts as much as the scatter: where a curve is steep, points near it may lie far from a
+    straight line.
+    """
+    step, loss = curve.step, curve.loss
+    inside, before, after = slice(first, end), loss[max(first - 2, 0) : first], loss[end : end + 2]
+    if after.size:
+        expected = np.interp(step[inside], step[[first - 1, end]], loss[[first - 1, end]])
+        changes = [*np.diff(before), *np.diff(after), after[0] - before[-1]]
+    elif first >= 3:
+        slope = (loss[first - 1] - loss[first - 2]) / (step[first - 1] - step[first - 2])
+        expected = loss[first - 1] + slope * (step[inside] - step[first - 1])
+        changes = [*np.diff(loss[first - 3 : first]), expected[-1] - loss[first - 1]]
+    else:
+        return None
+    excess = loss[inside] - expected
+    if abs(np.sign(excess).sum()) < excess.size:
+        return None
+    return Departure(first, end, expected, float(np.abs(excess).min() / (curve.scatter + np.abs(changes).max())))
+
+
+def _explained(curve: Measured, rate: FloatArray, found: Departure) -> bool:
+    """Return whether the LR may have moved the points: up where it rises, down where it falls, and not out of all range."""
+    inside = slice(found.first, found.end)
+    excess = curve.loss[inside] - found.expected
+    nearby = rate[found.first - 1 : found.end + 1]
+    moved = np.sign(excess[0]) * np.diff(nearby).max(initial=0) if excess[0] > 0 else -np.diff(nearby).min(initial=0)
+    others = np.delete(curve.loss, np.arange(found.first, found.end))
+    return bool(moved > MOVED * rate.max(initial=0) and np.abs(excess).min() < np.ptp(others))
+
+
+# In words ------------------------------------------------------------------------------------------------------------
+
+
+def outliers(curves: Curves) -> Iterator[Finding]:
+    """Name the points that stand out, one finding per run."""
+    yield from _named(curves, OUTLIER, "a loss spike, or a value of another measurement")
+
+
+def mean_as_last(curves: Curves) -> Iterator[Finding]:
+    """Name last points that are the mean of their run, one finding per run."""
+    yield from _named(curves, MEAN, "the mean over the run, which some trainers log last; drop it")
+
+
+def _named(curves: Curves, name: str, meaning: str) -> Iterator[Finding]:
+    points = outlying_points(curves)
+    for run, rows in points[points["finding"] == name].groupby("run", sort=False):
+        shown = [
+            f"step {row.step:,}, {row.domain}: {row.loss:.5g}, and about {row.expected:.4g} was expected"
+            for row in rows.itertuples()
+        ]
+        count = "1 point stands" if len(rows) == 1 else f"{len(rows)} points stand"
+        sentence = (
+            f"run {str(run)!r}: {count} out from the neighbours and {'is' if len(rows) == 1 else 'are'} set aside "
+            f"({'; '.join(shown[:SHOWN])}{'; ...' if len(shown) > SHOWN else ''}): {meaning}"
+        )
+        first = rows.iloc[0]
+        numbers = (float(first["loss"]), float(first["expected"]))
+        yield Finding(name, "warning", str(run), int(first["step"]), numbers, sentence)

@@ -1,0 +1,132 @@
+"""Measured curves one by one, and the scatter of their losses, to which all thresholds refer."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from bayes_cpt._support.typing import FloatArray, IntArray
+from bayes_cpt.runs.curves import Curves
+
+WINDOW = 4
+"""Neighbouring points from which a residual is taken: three are needed for a parabola, the fourth departs from it."""
+ENOUGH = 9
+"""Residuals from which the scatter of a single curve is estimated; with fewer, those of its domain are used."""
+NORMAL = 1.4826
+"""Standard deviation / median absolute value of a normal distribution."""
+SAME_RATE = 0.01
+"""Share of the peak by which the LRs of one schedule differ: logs of one schedule round it in their own ways."""
+MOST_DECIMALS = 8
+
+
+class Measured(NamedTuple):
+    """The losses of one run on one domain, in the order of their steps.
+
+    Parameters
+    ----------
+    run, domain, step, loss
+        What was measured.
+    row
+        The place of each loss in the table.
+    scatter
+        Standard deviation of the losses' noise, in nats.
+    """
+
+    run: str
+    domain: str
+    step: IntArray
+    loss: FloatArray
+    row: IntArray
+    scatter: float
+
+    def only(self, kept: NDArray[Any]) -> "Measured":
+        """Return some of the losses: an index or a mask."""
+        return self._replace(step=self.step[kept], loss=self.loss[kept], row=self.row[kept])
+
+    def at(self, step: int) -> float:
+        """Return the loss at a step; NaN if it was not measured."""
+        place = int(np.searchsorted(self.step, step))
+        return float(self.loss[place]) if place < self.step.size and self.step[place] == step else np.nan
+
+
+def measured_curves(curves: Curves) -> dict[tuple[str, str], Measured]:
+    """Return the measured curves by run and domain."""
+    found = {}
+    losses = curves.losses.reset_index(drop=True).sort_values("step", kind="stable")
+    for (run, domain), rows in losses.groupby(["run", "domain"], sort=False):
+        step, loss = rows["step"].to_numpy(np.int64), rows["loss"].to_numpy(np.float64)
+        found[str(run), str(domain)] = Measured(str(run), str(domain), step, loss, rows.index.to_numpy(), np.nan)
+    residuals = {key: residuals_of(curve.step, curve.loss) for key, curve in found.items()}
+    together = _by_domain(residuals)
+    return {key: curve._replace(scatter=_scatter(curve, residuals[key], together)) for key, curve in found.items()}
+
+
+def of_domain(measured: Mapping[tuple[str, str], Measured], domain: str) -> Iterator[Measured]:
+    """Yield the curves of a domain."""
+    yield from (curve for curve in measured.values() if curve.domain == domain)
+
+
+def _by_domain(residuals: Mapping[tuple[str, str], FloatArray]) -> dict[str, FloatArray]:
+    domains = {domain for _, domain in residuals}
+    return {name: np.concatenate([r for (_, domain), r in residuals.items() if domain == name]) for name in domains}
+
+
+def _scatter(curve: Measured, own: FloatArray, together: Mapping[str, FloatArray]) -> float:
+    used = own if own.size >= ENOUGH else together[curve.domain]
+    noise = deviation(used) if used.size else float(np.ptp(curve.loss))
+    return max(noise, _rounding(curve.loss), 1e-9)
+
+
+def deviation(residuals: FloatArray) -> float:
+    """Return the standard deviation of residuals, by their median: few large ones do not change it; 0 of none."""
+    return NORMAL * float(np.median(np.abs(residuals))) if residuals.size else 0.0
+
+
+def residuals_of(step: IntArray, loss: FloatArray) -> FloatArray:
+    """Return how far each four neighbours are from a parabola, with the standard deviation of a loss's noise.
+
+    The weights of the four are those of a divided difference, scaled to unit length: they are 0 for any parabola, so what
+    remains of a smooth curve is small.
+    """
+    if step.size < WINDOW:
+        return np.empty(0)
+    steps, losses = (sliding_window_view(values, WINDOW) for values in (step.astype(float), loss))
+    gaps = steps[:, :, None] - steps[:, None, :] + np.eye(WINDOW) * np.ptp(steps, axis=1)[:, None, None]
+    weights = 1 / np.prod(gaps / np.ptp(steps, axis=1)[:, None, None], axis=2)
+    return (weights * losses).sum(axis=1) / np.linalg.norm(weights, axis=1)
+
+
+def _rounding(loss: FloatArray) -> float:
+    """Return half a unit of the last decimal that the losses have."""
+    decimals = next((n for n in range(MOST_DECIMALS) if np.allclose(loss, loss.round(n), rtol=0, atol=1e-10)), None)
+    return 0.0 if decimals is None else 0.5 * 10.0**-decimals
+
+
+def listed_end(curves: Curves, run: str) -> int:
+    """Return the last step of a run's schedule, without an array of all steps."""
+    return int(curves.listed_rates[run][0][-1])
+
+
+def rates_at(curves: Curves, run: str, step: IntArray) -> FloatArray:
+    """Return the LR of a run at some steps; at step 0 that of step 1."""
+    listed, rate = curves.listed_rates[run]
+    return np.interp(step, listed, rate)
+
+
+def common_steps(curves: Curves, first: Measured, second: Measured) -> IntArray:
+    """Return the steps at which two runs were measured and are one training, but for the data they see.
+
+    They start from one checkpoint (or from scratch, with one model size), and had the same LRs until then.
+    """
+    one, two = curves.records[first.run], curves.records[second.run]
+    same_size = one.model_size == two.model_size or (np.isnan(one.model_size) and np.isnan(two.model_size))
+    if (one.phase, one.parent, one.parent_step) != (two.phase, two.parent, two.parent_step) or not same_size:
+        return np.empty(0, np.int64)
+    common = np.intersect1d(first.step, second.step)
+    listed = np.union1d(curves.listed_rates[first.run][0], curves.listed_rates[second.run][0])
+    rate, other = (rates_at(curves, curve.run, listed) for curve in (first, second))
+    differ = np.flatnonzero(np.abs(rate - other) > SAME_RATE * max(rate.max(), other.max()))
+    end = listed[differ[0]] if differ.size else min(listed_end(curves, run) for run in (first.run, second.run)) + 1
+    return common[(common > 0) & (common < end)]
