@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+import pandas as pd
+
 from bayes_cpt.errors import CurvesError, DataError, PlausibilityWarning, hint
 from bayes_cpt.plausibility.checkpoints import two_losses
 from bayes_cpt.plausibility.findings import Finding, accepting
@@ -16,7 +18,7 @@ from bayes_cpt.plausibility.learning_rates import (
     zero_learning_rate,
 )
 from bayes_cpt.plausibility.losses import mixture_as_cpt, replay_contradicted, rising_loss
-from bayes_cpt.plausibility.outliers import mean_as_last, outliers
+from bayes_cpt.plausibility.outliers import MEAN, OUTLIER, mean_as_last, outliers, outlying_points, without
 from bayes_cpt.plausibility.steps import counter_restarts, micro_steps, step_offset, tokens_for_steps
 from bayes_cpt.plausibility.units import loss_unit
 from bayes_cpt.runs.curves import Curves
@@ -85,6 +87,59 @@ def findings(curves: Curves, accept: Sequence[str] = ()) -> list[Finding]:
             raise DataError(f"cannot accept {name!r}{hint(name, CHECKS)}: the findings are {', '.join(CHECKS)}")
     found = accepting(CHECKS[FIRST].find(curves), accept)
     if not any(finding.is_refused for finding in found):
-        others = (finding for name, check in CHECKS.items() if name != FIRST for finding in check.find(curves))
-        found += accepting(others, accept)
+        found += accepting(_others(curves), accept)
     return sorted(found, key=lambda finding: finding.severity != "refusal")
+
+
+def _others(curves: Curves) -> Iterator[Finding]:
+    """Yield the findings of all checks but the first; points that stand out do not mislead the others."""
+    clean = without(curves, outlying_points(curves))
+    for name, check in CHECKS.items():
+        if name != FIRST:
+            yield from check.find(curves if name in (OUTLIER, MEAN) else clean)
+
+
+class Vetted(NamedTuple):
+    """Curves that may be fitted: without the points set aside, with what was found in them."""
+
+    curves: Curves
+    findings: tuple[Finding, ...]
+    outliers: pd.DataFrame
+
+
+def vetted(curves: Curves, domains: Sequence[str] | None = None, accept: Sequence[str] = ()) -> Vetted:
+    """Check curves before they are fitted: refuse them, or warn, and set aside the points that stand out.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+    domains
+        Domains that are fitted; None for all.
+    accept
+        Names of findings that are right all the same; points of an accepted finding are not set aside.
+
+    Raises
+    ------
+    CurvesError
+        If no reading of the data makes sense; each finding says what is likely meant, and how to go on all the same.
+    DataError
+        If a name to accept is unknown.
+    """
+    losses = curves.losses
+    used = curves if domains is None else curves.with_losses(losses[losses["domain"].isin(domains)])
+    found = findings(used, accept)
+    refuse(found)
+    for finding in found:
+        if finding.is_shown:
+            warnings.warn(str(finding), PlausibilityWarning, stacklevel=3)
+    outliers = outlying_points(used)
+    outliers = outliers[~outliers["finding"].isin(accept)].reset_index(drop=True)
+    return Vetted(without(curves, outliers), tuple(found), outliers)
+
+
+def refuse(found: Sequence[Finding]) -> None:
+    """Raise `CurvesError` with all refusals, if there are any."""
+    refused = [str(finding) for finding in found if finding.is_refused]
+    if refused:
+        raise CurvesError("these data cannot be right", refused)

@@ -96,7 +96,7 @@ def replay_contradicted(curves: Curves) -> Iterator[Finding]:
                 less, more = (f"{run!r} (replay {ratio:g})" for run, ratio in zip(twins[:2], twins.replay, strict=True))
                 sentence = (
                     f"runs {less} and {more} have the losses {twins.pt[0]:.4g} and {twins.pt[1]:.4g} on pt, "
-                    f"{twins.cpt[0]:.4g} and {twins.cpt[1]:.4g} on cpt at step {twins.step:,}: {meaning}. Replay is the share "
+                    f"{twins.cpt[0]:.4g} and {twins.cpt[1]:.4g} on cpt at step {twins.step:,}: {meaning}? Replay is the share "
                     "of pre-training data, from 0 to 1"
                 )
                 yield Finding("replay-contradicted", "warning", twins.more, twins.step, twins.numbers, sentence)
@@ -163,7 +163,7 @@ def rising_loss(curves: Curves) -> Iterator[Finding]:
         lowest = int(smooth.argmin())
         later, rate = smooth[lowest:], rates_at(curves, curve.run, curve.step)
         fall, rise = float(smooth[0] - smooth[lowest]), float(smooth[-1] - smooth[lowest])
-        goes_on = later.size > 3 and np.median(later[later.size // 2 :]) > np.median(later[: later.size // 2])
+        goes_on = later.size > 2 and np.median(later[later.size // 2 :]) > np.median(later[: later.size // 2])
         if rise > CLEAR * curve.scatter and rise > SHARE * fall and fall > CLEAR * curve.scatter and goes_on:
             if rate[lowest:].max() > STEADY * rate[lowest]:
                 continue

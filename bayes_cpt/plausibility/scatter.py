@@ -1,6 +1,8 @@
 """Measured curves one by one, and the scatter of their losses, to which all thresholds refer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +53,9 @@ class Measured(NamedTuple):
         return float(self.loss[place]) if place < self.step.size and self.step[place] == step else np.nan
 
 
-def measured_curves(curves: Curves) -> dict[tuple[str, str], Measured]:
-    """Return the measured curves by run and domain."""
+@lru_cache(maxsize=4)
+def measured_curves(curves: Curves) -> Mapping[tuple[str, str], Measured]:
+    """Return the measured curves by run and domain; kept, since each check needs them."""
     found = {}
     losses = curves.losses.reset_index(drop=True).sort_values("step", kind="stable")
     for (run, domain), rows in losses.groupby(["run", "domain"], sort=False):
@@ -60,12 +63,9 @@ def measured_curves(curves: Curves) -> dict[tuple[str, str], Measured]:
         found[str(run), str(domain)] = Measured(str(run), str(domain), step, loss, rows.index.to_numpy(), np.nan)
     residuals = {key: residuals_of(curve.step, curve.loss) for key, curve in found.items()}
     together = _by_domain(residuals)
-    return {key: curve._replace(scatter=_scatter(curve, residuals[key], together)) for key, curve in found.items()}
-
-
-def of_domain(measured: Mapping[tuple[str, str], Measured], domain: str) -> Iterator[Measured]:
-    """Yield the curves of a domain."""
-    yield from (curve for curve in measured.values() if curve.domain == domain)
+    return MappingProxyType(
+        {key: curve._replace(scatter=_scatter(curve, residuals[key], together)) for key, curve in found.items()}
+    )
 
 
 def _by_domain(residuals: Mapping[tuple[str, str], FloatArray]) -> dict[str, FloatArray]:
@@ -87,14 +87,22 @@ def deviation(residuals: FloatArray) -> float:
 def residuals_of(step: IntArray, loss: FloatArray) -> FloatArray:
     """Return how far each four neighbours are from a parabola, with the standard deviation of a loss's noise.
 
-    The weights of the four are those of a divided difference, scaled to unit length: they are 0 for any parabola, so what
-    remains of a smooth curve is small.
+    The weights of the four are those of a divided difference, scaled to unit length, so they are 0 for any parabola. Losses
+    fall fast at first, so the parabola may be one over the steps, their root or their logarithm, whichever is nearest.
     """
     if step.size < WINDOW:
         return np.empty(0)
-    steps, losses = (sliding_window_view(values, WINDOW) for values in (step.astype(float), loss))
-    gaps = steps[:, :, None] - steps[:, None, :] + np.eye(WINDOW) * np.ptp(steps, axis=1)[:, None, None]
-    weights = 1 / np.prod(gaps / np.ptp(steps, axis=1)[:, None, None], axis=2)
+    gap = max(float(np.median(np.diff(step))), 1.0)
+    scales = (step.astype(float), np.sqrt(step), np.log(step + gap))
+    residuals = np.stack([_third_differences(scale, loss) for scale in scales])
+    return np.take_along_axis(residuals, np.abs(residuals).argmin(axis=0)[None], axis=0)[0]
+
+
+def _third_differences(place: FloatArray, loss: FloatArray) -> FloatArray:
+    places, losses = (sliding_window_view(values, WINDOW) for values in (place, loss))
+    width = np.ptp(places, axis=1)[:, None, None]
+    gaps = (places[:, :, None] - places[:, None, :]) / width + np.eye(WINDOW)
+    weights = 1 / np.prod(gaps, axis=2)
     return (weights * losses).sum(axis=1) / np.linalg.norm(weights, axis=1)
 
 
@@ -127,6 +135,9 @@ def common_steps(curves: Curves, first: Measured, second: Measured) -> IntArray:
     common = np.intersect1d(first.step, second.step)
     listed = np.union1d(curves.listed_rates[first.run][0], curves.listed_rates[second.run][0])
     rate, other = (rates_at(curves, curve.run, listed) for curve in (first, second))
-    differ = np.flatnonzero(np.abs(rate - other) > SAME_RATE * max(rate.max(), other.max()))
+    largest, apart = max(rate.max(), other.max()), np.abs(rate - other)
+    if not rate.any() or not other.any():  # LRs that were rounded to 0 say nothing
+        return np.empty(0, np.int64)
+    differ = np.flatnonzero((apart > SAME_RATE * largest) | (apart > 0.1 * np.maximum(rate, other) + 1e-3 * largest))
     end = listed[differ[0]] if differ.size else min(listed_end(curves, run) for run in (first.run, second.run)) + 1
     return common[(common > 0) & (common < end)]

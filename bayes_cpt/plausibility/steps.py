@@ -1,14 +1,14 @@
 """Counters of steps: tokens, micro-steps, an offset that was not subtracted, a counter that restarted."""
 
 from collections.abc import Callable, Iterator, Sequence
-from math import gcd
+from math import ceil, gcd
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.plausibility.findings import Finding, also
-from bayes_cpt.plausibility.scatter import Measured, deviation, listed_end, measured_curves, residuals_of
+from bayes_cpt.plausibility.scatter import ENOUGH, Measured, deviation, listed_end, measured_curves, residuals_of
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.lineage import PHASES
 from bayes_cpt.runs.table_checks import listed
@@ -85,14 +85,16 @@ def _last_steps(curves: Curves, run: str) -> tuple[int, int, int] | None:
 
 
 def _one_ratio(ends: Sequence[tuple[int, int, int]]) -> int | None:
-    """Return the whole number that schedules are longer by, if it is one for all of them."""
+    """Return the whole number that schedules are longer by, if it is one for all of them.
+
+    A schedule may end anywhere between the last measured step and the next; of a single run it must end at the last.
+    """
     if not ends:
         return None
-    smallest = max(end / following for _, following, end in ends)
+    smallest = max(end / (following if len(ends) > 1 else last) for last, following, end in ends)
     largest = min(end / last for last, _, end in ends)
-    ratio = round(largest)
-    close = abs(largest - ratio) <= SAME_END * ratio if len(ends) == 1 else smallest - SAME_END * ratio < ratio
-    return ratio if ratio >= 2 and close and ratio <= largest * (1 + SAME_END) else None
+    ratio = ceil(smallest * (1 - SAME_END))
+    return ratio if ratio >= 2 and ratio <= largest * (1 + SAME_END) else None
 
 
 # An offset -----------------------------------------------------------------------------------------------------------
@@ -172,9 +174,10 @@ def _gap_of_an_offset(curves: Curves, run: str) -> bool:
 
 def counter_restarts(curves: Curves) -> Iterator[Finding]:
     """Find curves in which two curves interleave."""
-    named: set[str] = set()
-    for curve in measured_curves(curves).values():
-        if curve.run in named or (torn := _torn(curve)) is None:
+    measured, named = measured_curves(curves), set()
+    for curve in measured.values():
+        others = [other for other in measured.values() if other.domain == curve.domain and other.run != curve.run]
+        if curve.run in named or (torn := _torn(curve, others)) is None:
             continue
         named.add(curve.run)
         place, apart, scatter = torn
@@ -187,18 +190,30 @@ def counter_restarts(curves: Curves) -> Iterator[Finding]:
         yield Finding("counter-restarts", "warning", curve.run, before, (first, second), sentence)
 
 
-def _torn(curve: Measured) -> tuple[int, float, float] | None:
+def _torn(curve: Measured, others: Sequence[Measured]) -> tuple[int, float, float] | None:
     """Return a place where two curves interleave, how far they are apart, and the scatter along them."""
-    calm = deviation(np.concatenate([residuals_of(*_points(curve.only(slice(k, None, 2)))) for k in (0, 1)]))
-    calm = calm or curve.scatter
+    calm = _calm(curve, others)
     for places, second in _halves(curve):
         part = curve.only(places)
         apart, scatter, between = _apart(part.only(~second), part.only(second), calm)
-        if apart > TORN * scatter:
+        if apart > TORN * scatter and _to_and_fro(part.loss[between(part.step)]):
             mixed = np.flatnonzero((second[1:] != second[:-1]) & between(part.step[1:]) & between(part.step[:-1]))
             jump = np.abs(np.diff(part.loss))[mixed]
             return int(places[mixed[jump.argmax()]]), apart, scatter
     return None
+
+
+def _to_and_fro(loss: FloatArray) -> bool:
+    """Return whether losses mostly go up and down in turn; those of one steep curve do not."""
+    turns = np.diff(loss)[1:] * np.diff(loss)[:-1] < 0
+    return bool(turns.sum() >= 2 and turns.mean() >= 0.5)
+
+
+def _calm(curve: Measured, others: Sequence[Measured]) -> float:
+    """Return the scatter that a curve would have if it were one of two that interleave; if it is short, that of others."""
+    own = np.concatenate([residuals_of(*_points(curve.only(slice(k, None, 2)))) for k in (0, 1)])
+    around = [residuals_of(*_points(other)) for other in others]
+    return deviation(own if own.size >= ENOUGH or not around else np.concatenate(around)) or curve.scatter
 
 
 def _halves(curve: Measured) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:
@@ -212,8 +227,9 @@ def _halves(curve: Measured) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:
         second = np.empty(order.size, bool)
         second[order] = passes % 2 == 1
         yield np.arange(order.size), second
-    for start in range(0, curve.step.size - TURNS + 1, TURNS // 2):
-        yield np.arange(start, start + TURNS), np.arange(TURNS) % 2 == 1
+    size = min(TURNS, curve.step.size)
+    for start in range(0, curve.step.size - size + 1, TURNS // 2):
+        yield np.arange(start, start + size), np.arange(size) % 2 == 1
 
 
 def _apart(

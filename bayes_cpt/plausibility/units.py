@@ -16,6 +16,10 @@ UNTRAINED = 12.6
 """Loss in nats of a model that knows nothing, with a vocabulary of 300,000: no loss stays above it."""
 
 
+EARLY = 0.1
+"""Share of a run in which a model may still know nothing."""
+
+
 def unit_of(loss: float, other: float) -> str | None:
     """Return which unit one of two losses of the same model seems to have, if the other is in nats.
 
@@ -56,7 +60,7 @@ def _never_trained(measured: Mapping[tuple[str, str], Measured]) -> Iterator[Fin
 
 def _second_above(curve: Measured) -> int | None:
     """Return the place of the second of two neighbouring losses that no model has; one alone is a spike."""
-    above = curve.loss > UNTRAINED
+    above = (curve.loss > UNTRAINED) & (curve.step > EARLY * curve.step[-1])
     places = np.flatnonzero(above[1:] & above[:-1])
     return int(places[0]) + 1 if places.size else None
 
