@@ -4,13 +4,14 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import bayes_cpt as bc
 from bayes_cpt._support.progress import Status, each_job, live_line
 from bayes_cpt.cli.options import (
+    Accept,
     AnnealedTo,
     ComparedModels,
     Cut,
@@ -32,6 +33,7 @@ from bayes_cpt.cli.options import (
     Seed,
     Tune,
     Where,
+    asked_points,
     figure_name,
     folder_of_folds,
 )
@@ -46,14 +48,12 @@ from bayes_cpt.cli.output import (
     overview,
     remove_finished,
     warn_of_extrapolation,
+    warn_of_findings,
     what_next,
     write_table,
 )
 from bayes_cpt.errors import BayesCptError
 from bayes_cpt.inference.settings import DEFAULTS, REFIT
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 app = typer.Typer(
     help="Forecasts with intervals and decisions under risk for continual pre-training, from pilot loss curves.",
@@ -83,14 +83,16 @@ def check(
     data: Data,
     where: Where = None,
     domains: Domains = None,
+    accept: Accept = None,
     plot: Annotated[
         Path, typer.Option(help="Figure of losses and learning rates to write.", callback=figure_name)
     ] = Path("check.png"),
 ) -> None:
-    """Validate a curve folder, summarise it, list what its runs do not identify, and draw it."""
+    """Validate a curve folder, summarise it, say what is hardly right and what is not identified, and draw it."""
     curves = selected_curves(data, where, domains)
-    print(overview(curves))
-    draw(bc.plot_curves(curves), plot)
+    checked = bc.vetted(curves, accept=accept or [])
+    print(overview(curves, checked.findings))
+    draw(bc.plot_curves(curves, checked.outliers), plot)
 
 
 @app.command()
@@ -119,6 +121,7 @@ def fit(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    accept: Accept = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
@@ -130,7 +133,7 @@ def fit(
         drawn = bc.prior_predictive(curves, specs[0], domains=names, seed=seed)
         draw(bc.plot_prior_predictive(drawn), prior_predictive)
     options = {"sampler": sampler, "draws": draws, "tune": tune, "chains": chains, "seconds": seconds, "seed": seed}
-    fitted = bc.fit_average(curves, specs, shares, domains=names, **options)
+    fitted = bc.fit_average(curves, specs, shares, domains=names, accept=accept or [], **options)
     checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
     kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
@@ -164,13 +167,14 @@ def forecast(
     points = asked_points(at, planned, fitted) if at else None
     steps = None if points is None else {str(run): rows["step"].tolist() for run, rows in points.groupby("run")}
     draws = bc.forecast(fitted, planned, steps=steps, every=every, seed=seed)
+    warn_of_findings(draws)
     warn_of_extrapolation(draws)
     rows = bc.table(draws)
     if points is not None:
         rows = points.merge(rows, on=["run", "domain", "step"], how="left")
     write_table(rows, output)
     if plot:
-        draw(bc.plot_forecast(draws, fitted.curves), plot)
+        draw(bc.plot_forecast(draws, fitted.curves, outliers=fitted.outliers), plot)
     return exit_code(fitted)
 
 
@@ -236,6 +240,7 @@ def backtest(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    accept: Accept = None,
     resume: Resume = False,
     scheduler: Scheduler = None,
 ) -> int:
@@ -249,6 +254,7 @@ def backtest(
             leave=leave,
             domains=split_names(domains),
             cut=cut,
+            accept=accept or [],
             draws=draws,
             tune=tune,
             sampler=sampler,
@@ -296,6 +302,7 @@ def compare(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    accept: Accept = None,
     resume: Resume = False,
     scheduler: Scheduler = None,
 ) -> int:
@@ -313,6 +320,7 @@ def compare(
             leave=leave,
             domains=split_names(domains),
             cut=cut,
+            accept=accept or [],
             draws=draws,
             tune=tune,
             sampler=sampler,
@@ -368,31 +376,3 @@ def stated_model(
     for sentence in sentences:
         print(sentence)
     return spec
-
-
-def asked_points(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "pd.DataFrame":
-    """Read the points to forecast; leave out those that cannot be forecast, with a warning."""
-    points = bc.read_points(path)
-    for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.every_domain))):
-        foreign = ~points[column].isin(known)
-        if foreign.any():
-            names = ", ".join(sorted(points.loc[foreign, column].unique()))
-            print(
-                f"warning: {path}: {int(foreign.sum())} rows left out, since {column} {names} is not in the "
-                f"{'plan' if column == 'run' else 'fit'}, which has {', '.join(known)}; correct them if wanted",
-                file=sys.stderr,
-            )
-        points = points[~foreign]
-    in_pretraining = points["run"].map(planned.runs["phase"]) == "pt"
-    beyond = points["domain"].isin(fitted.out_of_domain) & in_pretraining
-    if beyond.any():
-        names = ", ".join(sorted(points.loc[beyond, "domain"].unique()))
-        print(
-            f"warning: {path}: {int(beyond.sum())} rows left out, since {names} can be forecast only in cpt "
-            "runs; remove them from the file",
-            file=sys.stderr,
-        )
-    points = points[~beyond]
-    if points.empty:
-        raise BayesCptError(f"{path}: no row can be forecast; give rows with runs of the plan and domains of the fit")
-    return points

@@ -5,14 +5,15 @@ import sys
 import typer
 
 from bayes_cpt.cli.commands import app
-from bayes_cpt.cli.output import BAD_INPUT, INTERRUPTED
+from bayes_cpt.cli.output import BAD_INPUT, INTERRUPTED, findings_as_lines
 from bayes_cpt.errors import BayesCptError
 
 
 def main() -> None:
     """Run the command line; exit with 0: done, 1: done but not converged, 2: bad input, 130: interrupted."""
     try:
-        code = app(standalone_mode=False)
+        with findings_as_lines():
+            code = app(standalone_mode=False)
     except BayesCptError as error:
         code = _fail(str(error))
     except typer.TyperException as error:

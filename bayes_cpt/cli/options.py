@@ -1,11 +1,16 @@
 """Arguments and options that commands share."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import bayes_cpt as bc
 from bayes_cpt.errors import BayesCptError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".eps")
 """Endings of the names of figures that can be written."""
@@ -21,6 +26,34 @@ def figure_name(path: Path | None) -> Path | None:
 def folder_of_folds(output: Path) -> Path:
     """Return the folder for the results of finished folds, beside the table that is written at the end."""
     return output.with_name(f"{output.stem}.folds")
+
+
+def asked_points(path: Path, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "pd.DataFrame":
+    """Read the points to forecast; leave out those that cannot be forecast, with a warning."""
+    points = bc.read_points(path)
+    for column, known in (("run", [str(run) for run in planned.runs.index]), ("domain", list(fitted.every_domain))):
+        foreign = ~points[column].isin(known)
+        if foreign.any():
+            names = ", ".join(sorted(points.loc[foreign, column].unique()))
+            print(
+                f"warning: {path}: {int(foreign.sum())} rows left out, since {column} {names} is not in the "
+                f"{'plan' if column == 'run' else 'fit'}, which has {', '.join(known)}; correct them if wanted",
+                file=sys.stderr,
+            )
+        points = points[~foreign]
+    in_pretraining = points["run"].map(planned.runs["phase"]) == "pt"
+    beyond = points["domain"].isin(fitted.out_of_domain) & in_pretraining
+    if beyond.any():
+        names = ", ".join(sorted(points.loc[beyond, "domain"].unique()))
+        print(
+            f"warning: {path}: {int(beyond.sum())} rows left out, since {names} can be forecast only in cpt "
+            "runs; remove them from the file",
+            file=sys.stderr,
+        )
+    points = points[~beyond]
+    if points.empty:
+        raise BayesCptError(f"{path}: no row can be forecast; give rows with runs of the plan and domains of the fit")
+    return points
 
 
 # plain assignments, since Typer does not resolve `type` aliases
@@ -66,6 +99,12 @@ PreTrained = Annotated[
     typer.Option(
         "--pretrained",
         help='Pre-training of an open checkpoint, tokens and peak LR, for example "2e12 tokens at 3e-4".',
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept", help="Finding that is right all the same, by the name that its message says; may be repeated."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]

@@ -25,7 +25,7 @@ class Starts(NamedTuple):
     runs, losses, replay
         The runs that start from it, their losses at step 0 and their replay ratios.
     own
-        Lowest and highest loss that the checkpoint's own run lets expect: equal if it was measured there, NaN if unknown.
+        Lowest and highest loss that its own run lets expect: equal if it was measured there, NaN if unknown.
     scatter
         Standard deviation of the noise of one loss.
     """
@@ -111,15 +111,16 @@ def _expected(curve: Measured | None, step: int) -> tuple[float, float]:
 def _pairs(starts: Starts) -> Iterator[Pair]:
     """Yield the losses of one checkpoint against each other: each run's to the others', and their median to its own."""
     losses, count = starts.losses, len(starts.losses)
-    for place, run in enumerate(starts.runs):
+    for place in range(count):
         others = np.delete(losses, place)
         if count > 2:
             middle = int(np.delete(np.arange(count), place)[np.argsort(others)[(count - 1) // 2]])
             noise = starts.scatter * np.sqrt(1 + 1.5 / (count - 1))
             yield _pair(starts, place, f"at step 0 of {starts.runs[middle]!r}", float(np.median(others)), noise)
         elif place:
-            yield _pair(starts, place, f"at step 0 of {starts.runs[0]!r}", float(losses[0]), starts.scatter * np.sqrt(2))
-        del run
+            yield _pair(
+                starts, place, f"at step 0 of {starts.runs[0]!r}", float(losses[0]), starts.scatter * np.sqrt(2)
+            )
     low, high = starts.own
     if np.isfinite(low):
         middle = int(np.argsort(losses)[count // 2])
@@ -141,7 +142,9 @@ def _meaning(starts: Starts, pair: Pair, measured: Mapping[tuple[str, str], Meas
     if unit:
         return f"is one of them in {unit}? Give all losses in nats per token"
     if _follows_replay(starts, measured):
-        return "it falls with the replay ratio as a mixture of pt and cpt does: is it the training loss? Give the loss on cpt"
+        return (
+            "it falls with the replay ratio as a mixture does: is it the training loss? Give the held-out loss on cpt"
+        )
     found = _step_of(measured.get((starts.parent, starts.domain)), pair.loss)
     elsewhere = f" (its own run has {pair.loss:.5g} at about step {found:,})" if found is not None else ""
     return (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayes_cpt.errors import CurvesError, DataError, PlausibilityWarning, hint
 from bayes_cpt.plausibility.checkpoints import two_losses
-from bayes_cpt.plausibility.findings import Finding, accepting
+from bayes_cpt.plausibility.findings import Finding, accepting, as_text
 from bayes_cpt.plausibility.learning_rates import (
     batch_tokens_unit,
     coarse_learning_rate,
@@ -106,9 +106,14 @@ class Vetted(NamedTuple):
     findings: tuple[Finding, ...]
     outliers: pd.DataFrame
 
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What was found, as attributes of a fit file."""
+        return {"findings": as_text(self.findings), "outliers": self.outliers.to_json(orient="records")}
+
 
 def vetted(curves: Curves, domains: Sequence[str] | None = None, accept: Sequence[str] = ()) -> Vetted:
-    """Check curves before they are fitted: refuse them, or warn, and set aside the points that stand out.
+    """Check curves before they are fitted: refuse what cannot be right, and set aside the points that stand out.
 
     Parameters
     ----------
@@ -119,27 +124,38 @@ def vetted(curves: Curves, domains: Sequence[str] | None = None, accept: Sequenc
     accept
         Names of findings that are right all the same; points of an accepted finding are not set aside.
 
+    Returns
+    -------
+    Vetted
+        The curves to fit, what was found, and the points set aside.
+
     Raises
     ------
     CurvesError
         If no reading of the data makes sense; each finding says what is likely meant, and how to go on all the same.
     DataError
         If a name to accept is unknown.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> checked = bc.vetted(bc.read_curves(bc.shipped("data/microcpt")))
+    >>> checked.findings, len(checked.outliers)
+    ((), 0)
     """
     losses = curves.losses
     used = curves if domains is None else curves.with_losses(losses[losses["domain"].isin(domains)])
     found = findings(used, accept)
-    refuse(found)
-    for finding in found:
-        if finding.is_shown:
-            warnings.warn(str(finding), PlausibilityWarning, stacklevel=3)
+    if refused := [str(finding) for finding in found if finding.is_refused]:
+        raise CurvesError("the data cannot be right", refused)
     outliers = outlying_points(used)
     outliers = outliers[~outliers["finding"].isin(accept)].reset_index(drop=True)
     return Vetted(without(curves, outliers), tuple(found), outliers)
 
 
-def refuse(found: Sequence[Finding]) -> None:
-    """Raise `CurvesError` with all refusals, if there are any."""
-    refused = [str(finding) for finding in found if finding.is_refused]
-    if refused:
-        raise CurvesError("these data cannot be right", refused)
+def warned(checked: Vetted) -> Vetted:
+    """Warn of each finding, for the caller of the caller, and return the checked curves."""
+    for finding in checked.findings:
+        if finding.is_shown:
+            warnings.warn(str(finding), PlausibilityWarning, stacklevel=3)
+    return checked

@@ -73,6 +73,11 @@ def from_text(text: str) -> tuple[Finding, ...]:
     return tuple(Finding(**{**values, "numbers": tuple(values["numbers"])}) for values in json.loads(text))
 
 
+def sentences(findings: Iterable[Finding]) -> list[str]:
+    """Return the sentences that stand with each result."""
+    return [finding.sentence for finding in findings if finding.is_shown]
+
+
 def also(runs: Iterable[str], first: str) -> str:
     """Return the words that say of which other runs the same is true."""
     others = [repr(run) for run in runs if run != first]

@@ -42,8 +42,9 @@ def zero_learning_rate(curves: Curves) -> Iterator[Finding]:
             first, last = float(still.loss[0]), float(still.loss[-1])
             where = "every step" if always else f"steps {still.step[0]:,} to {still.step[-1]:,}"
             sentence = (
-                f"run {run!r} has LR 0 at {where}{also(found, run)}, while its {curve.domain} loss goes from {first:g} to "
-                f"{last:g}: was the LR rounded in the log? Give it with all its digits, from the configuration if need be"
+                f"run {run!r} has LR 0 at {where}{also(found, run)}, while its {curve.domain} loss goes from "
+                f"{first:g} to {last:g}: was the LR rounded in the log? Give it with all its digits, from the "
+                "configuration if need be"
             )
             severity = "refusal" if always else "warning"
             yield Finding("zero-learning-rate", severity, run, int(still.step[0]), (0.0, first, last), sentence)
@@ -66,8 +67,9 @@ def rounded_learning_rate(curves: Curves) -> Iterator[Finding]:
         first = int(step[1 + np.flatnonzero(np.diff(rate) < 0)[0]])
         levels = np.unique(rate).size
         sentence = (
-            f"run {run!r}: the LR has {levels} values, all multiples of {unit:g}, and falls from one to the next (first at "
-            f"step {first:,}): was it rounded in the log? Give it with all its digits, from the configuration if need be"
+            f"run {run!r}: the LR has {levels} values, all multiples of {unit:g}, and falls from one to the next "
+            f"(first at step {first:,}): was it rounded in the log? Give it with all its digits, from the "
+            "configuration if need be"
         )
         yield Finding("rounded-learning-rate", "warning", run, first, (unit, float(rate.max())), sentence)
 
@@ -103,7 +105,7 @@ def _almost_one_peak(curves: Curves) -> Iterator[Finding]:
     """Find the CPT run whose rows miss the peak of another by most, within what counts as one peak."""
     peaks = {run: float(curves.listed_rates[run][1].max()) for run, row in curves.records.items() if row.phase == "cpt"}
     found = [
-(peak - other, run, twin)
+        (peak - other, run, twin)
         for run, peak in peaks.items()
         for twin, other in peaks.items()
         if other * (1 - SAME_PEAK) <= peak < other * (1 - LOGGED) and _misses_its_peak(*curves.listed_rates[run])
@@ -112,14 +114,15 @@ def _almost_one_peak(curves: Curves) -> Iterator[Finding]:
         _, run, twin = min(found)
         step = int(curves.listed_rates[run][0][curves.listed_rates[run][1].argmax()])
         sentence = (
-            f"the largest LR listed of run {run!r} is {peaks[run]:.6g} (step {step:,}), of {twin!r} {peaks[twin]:.6g}: one "
-            "peak, between two rows of the log? They are taken as one; list the LR at the step of the peak too"
+            f"the largest LR listed of run {run!r} is {peaks[run]:.6g} (step {step:,}), of {twin!r} "
+            f"{peaks[twin]:.6g}: one peak, between two rows of the log? They are taken as one; list the LR at the "
+            "step of the peak too"
         )
         yield Finding("coarse-learning-rate", "warning", run, step, (peaks[run], peaks[twin]), sentence)
 
 
 def _misses_its_peak(step: IntArray, rate: FloatArray) -> bool:
-    """Return whether the peak may lie between two rows: the largest LR is neither the first nor beside its neighbours."""
+    """Return whether the peak may lie between two rows: the largest LR is not the first, and rows are steps apart."""
     place = int(rate.argmax())
     return 0 < place < rate.size - 1 and bool(np.diff(step[place - 1 : place + 2]).max() > 1)
 
@@ -169,8 +172,8 @@ def _far_from_most(peaks: dict[str, float]) -> Finding | None:
 def _in_units(run: str, peak: float, whose: str, other: float) -> Finding:
     power = round(np.log10(peak / other))
     sentence = (
-        f"run {run!r} has a peak LR of {peak:g}, {whose} of {other:g}: is one of them given in units of about 1e{-power:d}? "
-        "Give all LRs in one unit"
+        f"run {run!r} has a peak LR of {peak:g}, {whose} of {other:g}: is one of them given in units of about "
+        f"1e{-power:d}? Give all LRs in one unit"
     )
     return Finding("learning-rate-unit", "warning", run, 1, (peak, other), sentence)
 
@@ -184,7 +187,8 @@ def batch_tokens_unit(curves: Curves) -> Iterator[Finding]:
     other, largest = max(batches.items(), key=lambda item: item[1])
     if largest / smallest >= SEQUENCE:
         sentence = (
-            f"run {run!r} has batch_tokens {smallest:,.0f}, {other!r} {largest:,.0f}, {largest / smallest:,.0f} times as "
-            f"many: is the former in sequences (of {largest / smallest:,.0f} tokens)? Give tokens per step for all runs"
+            f"run {run!r} has batch_tokens {smallest:,.0f}, {other!r} {largest:,.0f}, {largest / smallest:,.0f} "
+            f"times as many: is the former in sequences (of {largest / smallest:,.0f} tokens)? Give tokens per step "
+            "for all runs"
         )
         yield Finding("batch-tokens-unit", "warning", run, -1, (smallest, largest), sentence)

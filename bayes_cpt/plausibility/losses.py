@@ -52,6 +52,7 @@ class Twins(NamedTuple):
 
     @property
     def numbers(self) -> tuple[float, ...]:
+        """Ratios and losses, for a finding."""
         return (*self.replay, *self.pt, *self.cpt)
 
 
@@ -75,8 +76,13 @@ def _twins(curves: Curves, measured: Mapping[tuple[str, str], Measured], place: 
             (pt[0].at(step), pt[1].at(step)),
             (cpt[0].at(step), cpt[1].at(step)),
             (_start(curves, measured, less, "pt"), _start(curves, measured, less, "cpt")),
-            tuple(float(np.hypot(first.scatter, second.scatter)) for first, second in (pt, cpt)),
+            (_noise(*pt), _noise(*cpt)),
         )
+
+
+def _noise(first: Measured, second: Measured) -> float:
+    """Return the standard deviation of the noise of a difference of two losses."""
+    return float(np.hypot(first.scatter, second.scatter))
 
 
 def _start(curves: Curves, measured: Mapping[tuple[str, str], Measured], run: str, domain: str) -> float:
@@ -96,8 +102,8 @@ def replay_contradicted(curves: Curves) -> Iterator[Finding]:
                 less, more = (f"{run!r} (replay {ratio:g})" for run, ratio in zip(twins[:2], twins.replay, strict=True))
                 sentence = (
                     f"runs {less} and {more} have the losses {twins.pt[0]:.4g} and {twins.pt[1]:.4g} on pt, "
-                    f"{twins.cpt[0]:.4g} and {twins.cpt[1]:.4g} on cpt at step {twins.step:,}: {meaning}? Replay is the share "
-                    "of pre-training data, from 0 to 1"
+                    f"{twins.cpt[0]:.4g} and {twins.cpt[1]:.4g} on cpt at step {twins.step:,}: {meaning}? Replay is "
+                    "the share of pre-training data, from 0 to 1"
                 )
                 yield Finding("replay-contradicted", "warning", twins.more, twins.step, twins.numbers, sentence)
                 return
@@ -115,7 +121,9 @@ def _moves_without_data(twins: Twins) -> str | None:
     """Say if a run without new data learns them nearly as well as another."""
     gains = [twins.start[1] - loss for loss in twins.cpt]
     if twins.replay[1] == 1 and gains[0] > CLEAR * twins.noise[1] and gains[1] > KEPT * gains[0]:
-        return f"without new data the loss on cpt falls by {gains[1]:.3g}, with them by {gains[0]:.3g}; is 1 one per cent"
+        return (
+            f"without new data the loss on cpt falls by {gains[1]:.3g}, with them by {gains[0]:.3g}; is 1 one per cent"
+        )
     return None
 
 
@@ -145,9 +153,9 @@ def mixture_as_cpt(curves: Curves) -> Iterator[Finding]:
         if lower > CLEAR * twins.noise[1] and remembers:
             sentence = (
                 f"run {twins.more!r} with replay {twins.replay[1]:g} has a loss of {twins.cpt[1]:.4g} on cpt at step "
-                f"{twins.step:,}, {twins.less!r} with {twins.replay[0]:g} has {twins.cpt[0]:.4g}: with more replay the loss on "
-                "new data falls more slowly, that of the mixture is lower; is it the training loss? Give the loss on "
-                "held-out cpt data"
+                f"{twins.step:,}, {twins.less!r} with {twins.replay[0]:g} has {twins.cpt[0]:.4g}: with more replay "
+                "the loss on new data falls more slowly, that of the mixture is lower; is it the training loss? Give "
+                "the loss on held-out cpt data"
             )
             yield Finding("mixture-as-cpt", "warning", twins.more, twins.step, twins.cpt, sentence)
             return
@@ -169,9 +177,9 @@ def rising_loss(curves: Curves) -> Iterator[Finding]:
                 continue
             step, end = int(curve.step[lowest]), int(curve.step[-1])
             sentence = (
-                f"run {curve.run!r}: the loss on {curve.domain} falls to {curve.loss[lowest]:.5g} at step {step:,} and rises to "
-                f"{curve.loss[-1]:.5g} at step {end:,}, while the LR does not rise: repeated data (several epochs)? No law "
-                "describes that; leave out what follows the lowest loss, or use more data"
+                f"run {curve.run!r}: the loss on {curve.domain} falls to {curve.loss[lowest]:.5g} at step {step:,} "
+                f"and rises to {curve.loss[-1]:.5g} at step {end:,}, while the LR does not rise: repeated data "
+                "(several epochs)? No law describes that; leave out what follows the lowest loss, or use more data"
             )
             numbers = (float(curve.loss[lowest]), float(curve.loss[-1]))
             yield Finding("rising-loss", "warning", curve.run, step, numbers, sentence)

@@ -14,8 +14,9 @@ from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.table_checks import SHOWN
 
 STANDS_OUT = 6.0
-"""Least departure of a point that stands out, in units of the scatter and a share of the changes nearby. Among the 26,000
-points of five measured data sets the largest is 4.6."""
+"""Least departure of a point that stands out, in units of the scatter and a share of the changes nearby.
+
+Among the 26,000 points of five measured data sets the largest is 4.6."""
 NEARBY = 0.2
 """Share of the changes nearby that counts between two neighbours; at the end of a curve all of it counts."""
 LONGEST = 3
@@ -27,10 +28,11 @@ MOVED = 0.05
 OUTLIER, MEAN = "outlier", "mean-as-last"
 """Names of the two findings."""
 GOES_BACK = 3.0
-"""Least distance of a last point that is also the mean of its run from the two before it, in the units of `STANDS_OUT`."""
+"""Least distance of a last point that is the mean of its run from the two before it, in the units of `STANDS_OUT`."""
 NEAR_MEAN = 0.25
-"""Largest distance from the mean of a last point that is the mean, as a share of that of the point before: means weigh the
-steps in several ways."""
+"""Largest distance from the mean of a last point that is the mean, as a share of that of the point before it.
+
+Means weigh the steps in several ways."""
 COLUMNS = ("run", "step", "domain", "loss", "expected", "finding")
 
 
@@ -55,8 +57,8 @@ def outlying_points(curves: Curves) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns run, step, domain, loss; ``expected``, the loss that the neighbours let expect; and ``finding``, the name
-        of what they are. No rows in sound data.
+        Columns run, step, domain, loss; ``expected``, the loss that the neighbours let expect; and ``finding``, the
+        name of what they are. No rows in sound data.
 
     Examples
     --------
@@ -148,7 +150,7 @@ def departure(curve: Measured, first: int, end: int) -> Departure | None:
 
 
 def _explained(curve: Measured, rate: FloatArray, found: Departure) -> bool:
-    """Return whether the LR may have moved the points: up where it rises, down where it falls, and not out of all range."""
+    """Return whether the LR may have moved the points: up where it rises, down where it falls, not out of all range."""
     inside = slice(found.first, found.end)
     excess = curve.loss[inside] - found.expected
     nearby = rate[found.first - 1 : found.end + 1]

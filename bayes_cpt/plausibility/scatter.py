@@ -43,8 +43,8 @@ class Measured(NamedTuple):
     row: IntArray
     scatter: float
 
-    def only(self, kept: NDArray[Any]) -> "Measured":
-        """Return some of the losses: an index or a mask."""
+    def only(self, kept: NDArray[Any] | slice) -> "Measured":
+        """Return some of the losses: an index, a mask or a slice."""
         return self._replace(step=self.step[kept], loss=self.loss[kept], row=self.row[kept])
 
     def at(self, step: int) -> float:
@@ -87,8 +87,8 @@ def deviation(residuals: FloatArray) -> float:
 def residuals_of(step: IntArray, loss: FloatArray) -> FloatArray:
     """Return how far each four neighbours are from a parabola, with the standard deviation of a loss's noise.
 
-    The weights of the four are those of a divided difference, scaled to unit length, so they are 0 for any parabola. Losses
-    fall fast at first, so the parabola may be one over the steps, their root or their logarithm, whichever is nearest.
+    The weights of the four are those of a divided difference, scaled to unit length, so they are 0 for any parabola.
+    Losses fall fast at first, so the parabola may be over the steps, their root or their logarithm: the nearest counts.
     """
     if step.size < WINDOW:
         return np.empty(0)

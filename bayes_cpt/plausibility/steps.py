@@ -36,8 +36,8 @@ def tokens_for_steps(curves: Curves) -> Iterator[Finding]:
     batch = curves.records[run].batch_tokens
     per_step = f", that is {end / batch:,.0f} steps of {batch:,.0f} (batch_tokens)" if batch > 1 else ""
     sentence = (
-        f"run {run!r} ends at step {end:,}{also(ends, run)}: tokens given as steps{per_step}? Divide all steps by the tokens "
-        "of a step, in losses.csv, lr.csv and runs.csv (parent_step)"
+        f"run {run!r} ends at step {end:,}{also(ends, run)}: tokens given as steps{per_step}? Divide all steps by "
+        "the tokens of a step, in losses.csv, lr.csv and runs.csv (parent_step)"
     )
     yield Finding(
         "tokens-for-steps", "refusal" if end > MOST_STEPS else "warning", run, end, (float(end), batch), sentence
@@ -59,7 +59,7 @@ def _all_multiples(steps: IntArray, batch: float) -> bool:
 
 
 def micro_steps(curves: Curves) -> Iterator[Finding]:
-    """Find phases in which all losses end at one whole fraction of the schedule: gradient accumulation?"""
+    """Find phases in which all losses end at one whole fraction of the schedule, as with gradient accumulation."""
     ends = {run: _last_steps(curves, run) for run in curves.records if not _gap_of_an_offset(curves, run)}
     for phase in PHASES:
         found = {run: end for run, end in ends.items() if end is not None and curves.records[run].phase == phase}
@@ -68,9 +68,9 @@ def micro_steps(curves: Curves) -> Iterator[Finding]:
             continue
         run, (last, _, end) = next(iter(found.items()))
         sentence = (
-            f"the losses of {listed(list(found))} end at 1/{ratio} of the schedule ({run!r}: at step {last:,} of {end:,}): "
-            f"are LRs counted by micro-step and losses by optimiser step (gradient accumulation of {ratio})? Then divide "
-            f"the steps of lr.csv by {ratio}; runs that are not finished need no change"
+            f"the losses of {listed(list(found))} end at 1/{ratio} of the schedule ({run!r}: at step {last:,} of "
+            f"{end:,}): are LRs counted by micro-step and losses by optimiser step (gradient accumulation of "
+            f"{ratio})? Then divide the steps of lr.csv by {ratio}; runs that are not finished need no change"
         )
         yield Finding("micro-steps", "warning", run, last, (float(last), float(end), float(ratio)), sentence)
 
@@ -112,8 +112,8 @@ def step_offset(curves: Curves) -> Iterator[Finding]:
     record = curves.records[run]
     sentence = (
         f"run {run!r} goes on from step {record.parent_step:,} of {record.parent!r} and has {' and '.join(where)}"
-        f"{also(offsets, run)}: steps count from 1 within each run, so subtract {offset:,} from its steps in losses.csv and "
-        "lr.csv; a row added at step 1 does not mend it"
+        f"{also(offsets, run)}: steps count from 1 within each run, so subtract {offset:,} from its steps in "
+        "losses.csv and lr.csv; a row added at step 1 does not mend it"
     )
     step = first if late else listed_first
     yield Finding("step-offset", "warning", run, step, (float(step), float(offset)), sentence)
@@ -183,9 +183,9 @@ def counter_restarts(curves: Curves) -> Iterator[Finding]:
         place, apart, scatter = torn
         (before, first), (after, second) = ((int(curve.step[at]), float(curve.loss[at])) for at in (place, place + 1))
         sentence = (
-            f"run {curve.run!r}: its {curve.domain} losses are {first:g} at step {before:,} and {second:g} at step {after:,}, "
-            f"and go on to and fro: two curves, {apart:.2g} nats apart with a scatter of {scatter:.2g}, interleave. Did a "
-            "counter restart after a resume? Then add the steps done before it"
+            f"run {curve.run!r}: its {curve.domain} losses are {first:g} at step {before:,} and {second:g} at step "
+            f"{after:,}, and go on to and fro: two curves, {apart:.2g} nats apart with a scatter of {scatter:.2g}, "
+            "interleave. Did a counter restart after a resume? Then add the steps done before it"
         )
         yield Finding("counter-restarts", "warning", curve.run, before, (first, second), sentence)
 
@@ -210,7 +210,7 @@ def _to_and_fro(loss: FloatArray) -> bool:
 
 
 def _calm(curve: Measured, others: Sequence[Measured]) -> float:
-    """Return the scatter that a curve would have if it were one of two that interleave; if it is short, that of others."""
+    """Return the scatter of every other loss, as if two curves interleaved; of a short curve, that of other runs."""
     own = np.concatenate([residuals_of(*_points(curve.only(slice(k, None, 2)))) for k in (0, 1)])
     around = [residuals_of(*_points(other)) for other in others]
     return deviation(own if own.size >= ENOUGH or not around else np.concatenate(around)) or curve.scatter

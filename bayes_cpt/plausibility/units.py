@@ -52,8 +52,8 @@ def _never_trained(measured: Mapping[tuple[str, str], Measured]) -> Iterator[Fin
         loss, step = float(curve.loss[place]), int(curve.step[place])
         sentence = (
             f"run {run!r} has a loss of {loss:.5g} on {domain} at step {step:,}"
-            f"{also(dict.fromkeys(name for name, _ in high), run)}, more than an untrained model ({UNTRAINED} nats): is it a "
-            f"perplexity? Then give its logarithm, {np.log(loss):.4f}"
+            f"{also(dict.fromkeys(name for name, _ in high), run)}, more than an untrained model ({UNTRAINED} nats): "
+            f"is it a perplexity? Then give its logarithm, {np.log(loss):.4f}"
         )
         yield Finding("loss-unit", "warning", run, step, (loss, UNTRAINED), sentence)
 
@@ -84,14 +84,14 @@ def _twins_in_other_units(curves: Curves, measured: Mapping[tuple[str, str], Mea
                 named.add(run)
                 step = int(common[-1])
                 sentence = (
-                    f"run {run!r} has a loss of {first[-1]:.5g} on {domain} at step {step:,}, {other!r} of {second[-1]:.5g} "
-                    f"in the same training: is the former in {unit}? Give all losses in nats per token"
+                    f"run {run!r} has a loss of {first[-1]:.5g} on {domain} at step {step:,}, {other!r} of "
+                    f"{second[-1]:.5g} in the same training: is the former in {unit}? Give all losses in nats per token"
                 )
                 yield Finding("loss-unit", "warning", run, step, (float(first[-1]), float(second[-1])), sentence)
 
 
 def _leaps_from_the_parent(curves: Curves, measured: Mapping[tuple[str, str], Measured]) -> Iterator[Finding]:
-    """Find runs, not measured at step 0, whose first losses are to those of the parent as another unit on all domains."""
+    """Find runs, not measured at step 0, whose first losses are in another unit than the parent's on all domains."""
     for run, record in curves.records.items():
         pairs = [
             (curve, before)
@@ -104,9 +104,9 @@ def _leaps_from_the_parent(curves: Curves, measured: Mapping[tuple[str, str], Me
             loss, step = float(curve.loss[0]), int(curve.step[0])
             larger = "this run" if loss > before else f"run {record.parent!r}"
             sentence = (
-                f"run {run!r} starts with a loss of {loss:.5g} on {curve.domain} at step {step:,}, and {record.parent!r} has "
-                f"{before:.5g} at step {record.parent_step:,}, where it starts: is {larger} in {unit}? Give all losses in nats "
-                "per token"
+                f"run {run!r} starts with a loss of {loss:.5g} on {curve.domain} at step {step:,}, and "
+                f"{record.parent!r} has {before:.5g} at step {record.parent_step:,}, where it starts: is {larger} in "
+                f"{unit}? Give all losses in nats per token"
             )
             yield Finding("loss-unit", "warning", run, step, (loss, before), sentence)
             return

@@ -31,6 +31,7 @@ class Tables:
 
     @property
     def curves(self) -> bc.Curves:
+        """Return them checked."""
         return bc.curves_from_frames(self.runs, self.lr, self.losses)
 
     @property
