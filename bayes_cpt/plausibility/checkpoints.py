@@ -102,10 +102,7 @@ def _expected(curve: Measured | None, step: int) -> tuple[float, float]:
     if place < curve.step.size:
         low, high = sorted(curve.loss[place - 1 : place + 1].tolist())
         return low, high
-    # after the last loss: the curve may go on as it went, or twice as fast if the LR falls
-    slope = (curve.loss[-1] - curve.loss[-2]) / (curve.step[-1] - curve.step[-2])
-    low, high = sorted((float(curve.loss[-1]), float(curve.loss[-1] + 2 * slope * (step - curve.step[-1]))))
-    return low, high
+    return np.nan, np.nan  # after the last loss nothing is known: the LR may have fallen
 
 
 def _pairs(starts: Starts) -> Iterator[Pair]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.plausibility.findings import Finding, also
-from bayes_cpt.plausibility.scatter import Measured, measured_curves, rates_at
+from bayes_cpt.plausibility.scatter import Measured, listed_end, measured_curves, rates_at
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.identifiability import SAME_PEAK
 
@@ -24,6 +24,8 @@ UNITS_APART = 30.0
 """Least ratio of peak LRs that is a unit's: CPT from a checkpoint has at most a few times the peak of its PT."""
 ANNEALED = 3e-4
 """Least ratio of a peak LR of CPT to that of its PT that is a choice, not a unit."""
+LEAST_TOKENS = 0.2
+"""Fewest tokens per parameter of a training from scratch; a hundredth of what is usual."""
 SEQUENCE = 100.0
 """Least ratio of two batches that is the length of a sequence in tokens, not a choice."""
 
@@ -179,16 +181,28 @@ def _in_units(run: str, peak: float, whose: str, other: float) -> Finding:
 
 
 def batch_tokens_unit(curves: Curves) -> Iterator[Finding]:
-    """Find runs whose batch_tokens are in sequences."""
+    """Find runs whose batch_tokens are in sequences: far fewer than those of others, or than a model can learn from."""
     batches = {run: record.batch_tokens for run, record in curves.records.items() if record.batch_tokens > 0}
     if not batches:
         return
     run, smallest = min(batches.items(), key=lambda item: item[1])
     other, largest = max(batches.items(), key=lambda item: item[1])
     if largest / smallest >= SEQUENCE:
+        ratio = f"{largest / smallest:,.0f}"
         sentence = (
-            f"run {run!r} has batch_tokens {smallest:,.0f}, {other!r} {largest:,.0f}, {largest / smallest:,.0f} "
-            f"times as many: is the former in sequences (of {largest / smallest:,.0f} tokens)? Give tokens per step "
-            "for all runs"
+            f"run {run!r} has batch_tokens {smallest:,.0f}, {other!r} {largest:,.0f}, {ratio} times as many: is the "
+            f"former in sequences (of {ratio} tokens)? Give tokens per step for all runs"
         )
         yield Finding("batch-tokens-unit", "warning", run, -1, (smallest, largest), sentence)
+        return
+    for run, batch in batches.items():
+        record, steps = curves.records[run], listed_end(curves, run)
+        seen = steps * batch / record.model_size
+        if record.phase == "pt" and record.parent is None and seen < LEAST_TOKENS:
+            sentence = (
+                f"run {run!r} trains {record.model_size:,.0f} parameters from scratch on {steps:,} steps of "
+                f"{batch:,.0f} tokens, {seen:.2g} tokens per parameter: is batch_tokens in sequences? Give tokens "
+                "per step"
+            )
+            yield Finding("batch-tokens-unit", "warning", run, steps, (batch, seen), sentence)
+            return

@@ -23,11 +23,13 @@ LONGEST = 3
 """Most neighbouring points that stand out together."""
 MOST = 6
 """At most one point in so many stands out: else it is the curve that is strange, not its points."""
+FEWEST = 4
+"""Fewest other points from which a point stands out."""
 MOVED = 0.05
 """Change of the LR, over the largest of the run, that may move a loss."""
 OUTLIER, MEAN = "outlier", "mean-as-last"
 """Names of the two findings."""
-GOES_BACK = 3.0
+GOES_BACK = 4.0
 """Least distance of a last point that is the mean of its run from the two before it, in the units of `STANDS_OUT`."""
 NEAR_MEAN = 0.25
 """Largest distance from the mean of a last point that is the mean, as a share of that of the point before it.
@@ -132,9 +134,17 @@ def departure(curve: Measured, first: int, end: int) -> Departure | None:
     """
     step, loss = curve.step, curve.loss
     inside, before, after = slice(first, end), loss[max(first - 2, 0) : first], loss[end : end + 2]
+    gaps = np.diff(step).astype(float)
+    earlier, later = gaps[max(first - 2, 0) : first - 1], gaps[end : end + 1]
+    if curve.step.size - (end - first) < FEWEST:
+        return None
     if after.size:
         expected = np.interp(step[inside], step[[first - 1, end]], loss[[first - 1, end]])
-        changes, share = [*np.diff(before), *np.diff(after), after[0] - before[-1]], NEARBY
+        nearby = [
+            *np.diff(before) * _reaching(gaps[first - 1], earlier),
+            *np.diff(after) * _reaching(gaps[end - 1], later),
+        ]
+        changes, share = [*nearby, after[0] - before[-1]], NEARBY
     elif first >= 3:
         slope = (loss[first - 1] - loss[first - 2]) / (step[first - 1] - step[first - 2])
         expected = loss[first - 1] + slope * (step[inside] - step[first - 1])
@@ -149,14 +159,23 @@ def departure(curve: Measured, first: int, end: int) -> Departure | None:
     return Departure(first, end, expected, float(outside / (curve.scatter + share * np.abs(changes).max())))
 
 
+def _reaching(gap: float, nearby: FloatArray) -> FloatArray:
+    """Return how many times a change nearby counts: as often as its gap fits into the gap to the point."""
+    return np.maximum(gap / nearby, 1.0)
+
+
 def _explained(curve: Measured, rate: FloatArray, found: Departure) -> bool:
-    """Return whether the LR may have moved the points: up where it rises, down where it falls, not out of all range."""
-    inside = slice(found.first, found.end)
-    excess = curve.loss[inside] - found.expected
-    nearby = rate[found.first - 1 : found.end + 1]
-    moved = np.sign(excess[0]) * np.diff(nearby).max(initial=0) if excess[0] > 0 else -np.diff(nearby).min(initial=0)
+    """Return whether the LR may have moved the points, and not out of all range.
+
+    A loss goes up where the LR rises, as in a re-warm-up, and then falls by itself. It goes down where the LR falls,
+    and comes back only if the LR does.
+    """
+    excess = curve.loss[found.first : found.end] - found.expected
+    rises = np.diff(rate[found.first - 1 : found.end + 1]) / max(rate.max(initial=0), 1e-300)
+    at_end = found.end == curve.step.size
+    moved = rises.max() if excess[0] > 0 else -rises.min() if at_end else min(-rises.min(), rises.max())
     others = np.delete(curve.loss, np.arange(found.first, found.end))
-    return bool(moved > MOVED * rate.max(initial=0) and np.abs(excess).min() < np.ptp(others))
+    return bool(moved > MOVED and np.abs(excess).min() < max(np.ptp(others), curve.reach))
 
 
 # In words ------------------------------------------------------------------------------------------------------------

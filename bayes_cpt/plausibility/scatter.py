@@ -34,6 +34,8 @@ class Measured(NamedTuple):
         The place of each loss in the table.
     scatter
         Standard deviation of the losses' noise, in nats.
+    reach
+        Difference of the highest and the lowest loss of a typical run on this domain.
     """
 
     run: str
@@ -41,7 +43,8 @@ class Measured(NamedTuple):
     step: IntArray
     loss: FloatArray
     row: IntArray
-    scatter: float
+    scatter: float = np.nan
+    reach: float = np.nan
 
     def only(self, kept: NDArray[Any] | slice) -> "Measured":
         """Return some of the losses: an index, a mask or a slice."""
@@ -60,11 +63,18 @@ def measured_curves(curves: Curves) -> Mapping[tuple[str, str], Measured]:
     losses = curves.losses.reset_index(drop=True).sort_values("step", kind="stable")
     for (run, domain), rows in losses.groupby(["run", "domain"], sort=False):
         step, loss = rows["step"].to_numpy(np.int64), rows["loss"].to_numpy(np.float64)
-        found[str(run), str(domain)] = Measured(str(run), str(domain), step, loss, rows.index.to_numpy(), np.nan)
+        found[str(run), str(domain)] = Measured(str(run), str(domain), step, loss, rows.index.to_numpy())
     residuals = {key: residuals_of(curve.step, curve.loss) for key, curve in found.items()}
     together = _by_domain(residuals)
+    reach = {
+        name: float(np.median([np.ptp(curve.loss) for (_, d), curve in found.items() if d == name]))
+        for name in together
+    }
     return MappingProxyType(
-        {key: curve._replace(scatter=_scatter(curve, residuals[key], together)) for key, curve in found.items()}
+        {
+            key: curve._replace(scatter=_scatter(curve, residuals[key], together), reach=reach[curve.domain])
+            for key, curve in found.items()
+        }
     )
 
 
@@ -118,9 +128,12 @@ def listed_end(curves: Curves, run: str) -> int:
 
 
 def rates_at(curves: Curves, run: str, step: IntArray) -> FloatArray:
-    """Return the LR of a run at some steps; at step 0 that of step 1."""
+    """Return the LR of a run at some steps; at step 0 the last that its checkpoint was trained with, if it is known."""
     listed, rate = curves.listed_rates[run]
-    return np.interp(step, listed, rate)
+    rates, record = np.interp(step, listed, rate), curves.records[run]
+    if record.parent in curves.listed_rates and record.parent_step > 0:
+        rates[step == 0] = np.interp(record.parent_step, *curves.listed_rates[record.parent])
+    return rates
 
 
 def common_steps(curves: Curves, first: Measured, second: Measured) -> IntArray:

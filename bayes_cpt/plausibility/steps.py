@@ -1,6 +1,6 @@
 """Counters of steps: tokens, micro-steps, an offset that was not subtracted, a counter that restarted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil, gcd
 
 import numpy as np
@@ -19,10 +19,14 @@ LARGE_BATCH = 500
 """Least tokens of a step for which steps that are all multiples of it are likely to be tokens."""
 SAME_END = 0.01
 """Share by which the ends of one schedule may differ, as logged."""
+WIDE = 0.15
+"""Share of a schedule between two losses, above which its end is not known well enough to tell a ratio."""
 TORN = 6.0
 """Least distance of two curves that interleave, in units of the scatter along them; for noise alone it is about 1."""
 TURNS = 12
 """Losses among which two curves that interleave in turn are sought."""
+LATE = np.iinfo(np.int64).max
+"""A step after all steps."""
 MOST_RESTARTS = 5
 """Rows whose steps go back more often are in no order."""
 
@@ -87,12 +91,15 @@ def _last_steps(curves: Curves, run: str) -> tuple[int, int, int] | None:
 def _one_ratio(ends: Sequence[tuple[int, int, int]]) -> int | None:
     """Return the whole number that schedules are longer by, if it is one for all of them.
 
-    A schedule may end anywhere between the last measured step and the next; of a single run it must end at the last.
+    A schedule may end anywhere between the last measured step and the next, if losses are so dense that this says
+    something, and there are several runs; else it must end at the last.
     """
     if not ends:
         return None
-    smallest = max(end / (following if len(ends) > 1 else last) for last, following, end in ends)
     largest = min(end / last for last, _, end in ends)
+    smallest = max(end / following for _, following, end in ends)
+    exact = len(ends) == 1 or smallest < largest * (1 - WIDE)
+    smallest = max(end / last for last, _, end in ends) if exact else smallest
     ratio = ceil(smallest * (1 - SAME_END))
     return ratio if ratio >= 2 and ratio <= largest * (1 + SAME_END) else None
 
@@ -143,8 +150,8 @@ def _possible_offsets(curves: Curves, run: str) -> list[int]:
 
 
 def _first_steps(curves: Curves, run: str) -> tuple[int, int]:
-    """Return the first step with a loss (0 if there is none), and the first with an LR after the row that opens."""
-    steps = curves.losses.loc[curves.losses["run"] == run, "step"]
+    """Return the first step after 0 with a loss (0 if there is none), and the first with an LR after the first row."""
+    steps = curves.losses.loc[(curves.losses["run"] == run) & (curves.losses["step"] > 0), "step"]
     listed_steps = curves.listed_rates[run][0]
     return int(steps.min()) if len(steps) else 0, int(listed_steps[min(1, listed_steps.size - 1)])
 
@@ -152,6 +159,7 @@ def _first_steps(curves: Curves, run: str) -> tuple[int, int]:
 def _goes_on(first: int, offset: int, curves: Curves, run: str) -> bool:
     """Return whether the first loss is where a run would have it that counts on from its parent."""
     steps = np.unique(curves.losses.loc[curves.losses["run"] == run, "step"].to_numpy(np.int64))
+    steps = steps[steps > 0]
     apart = int(np.median(np.diff(steps))) if steps.size > 1 else 1
     return first > 2 * apart and -0.01 * offset <= first - offset <= 2 * apart
 
@@ -173,25 +181,30 @@ def _gap_of_an_offset(curves: Curves, run: str) -> bool:
 
 
 def counter_restarts(curves: Curves) -> Iterator[Finding]:
-    """Find curves in which two curves interleave."""
-    measured, named = measured_curves(curves), set()
-    for curve in measured.values():
-        others = [other for other in measured.values() if other.domain == curve.domain and other.run != curve.run]
-        if curve.run in named or (torn := _torn(curve, others)) is None:
+    """Find runs in which two curves interleave, on most of the domains."""
+    measured = measured_curves(curves)
+    for run in curves.records:
+        own = [curve for curve in measured.values() if curve.run == run]
+        torn = [found for curve in own if (found := _torn(curve, _on_domain_of(curve, measured.values()))) is not None]
+        if not torn or 2 * len(torn) < len(own):
             continue
-        named.add(curve.run)
-        place, apart, scatter = torn
+        curve, place, apart, scatter = torn[0]
         (before, first), (after, second) = ((int(curve.step[at]), float(curve.loss[at])) for at in (place, place + 1))
         sentence = (
-            f"run {curve.run!r}: its {curve.domain} losses are {first:g} at step {before:,} and {second:g} at step "
+            f"run {run!r}: its {curve.domain} losses are {first:g} at step {before:,} and {second:g} at step "
             f"{after:,}, and go on to and fro: two curves, {apart:.2g} nats apart with a scatter of {scatter:.2g}, "
             "interleave. Did a counter restart after a resume? Then add the steps done before it"
         )
-        yield Finding("counter-restarts", "warning", curve.run, before, (first, second), sentence)
+        yield Finding("counter-restarts", "warning", run, before, (first, second), sentence)
 
 
-def _torn(curve: Measured, others: Sequence[Measured]) -> tuple[int, float, float] | None:
-    """Return a place where two curves interleave, how far they are apart, and the scatter along them."""
+def _on_domain_of(curve: Measured, measured: Iterable[Measured]) -> list[Measured]:
+    """Return the curves of other runs on the same domain."""
+    return [other for other in measured if other.domain == curve.domain and other.run != curve.run]
+
+
+def _torn(curve: Measured, others: Sequence[Measured]) -> tuple[Measured, int, float, float] | None:
+    """Return a curve if two interleave in it, a place where they do, how far they are apart, and their scatter."""
     calm = _calm(curve, others)
     for places, second in _halves(curve):
         part = curve.only(places)
@@ -199,7 +212,7 @@ def _torn(curve: Measured, others: Sequence[Measured]) -> tuple[int, float, floa
         if apart > TORN * scatter and _to_and_fro(part.loss[between(part.step)]):
             mixed = np.flatnonzero((second[1:] != second[:-1]) & between(part.step[1:]) & between(part.step[:-1]))
             jump = np.abs(np.diff(part.loss))[mixed]
-            return int(places[mixed[jump.argmax()]]), apart, scatter
+            return curve, int(places[mixed[jump.argmax()]]), apart, scatter
     return None
 
 
@@ -235,8 +248,12 @@ def _halves(curve: Measured) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:
 def _apart(
     first: Measured, second: Measured, calm: float
 ) -> tuple[float, float, Callable[[IntArray], NDArray[np.bool_]]]:
-    """Return how far two curves are apart over the steps that both cover, the scatter along them, and those steps."""
-    low, high = max(first.step[0], second.step[0]), min(first.step[-1], second.step[-1])
+    """Return how far two curves are apart over the steps that both cover, the scatter along them, and those steps.
+
+    They are 0 apart if neither is mostly above the other.
+    """
+    low = max(first.step.min(initial=LATE), second.step.min(initial=LATE))
+    high = min(first.step.max(initial=0), second.step.max(initial=0))
 
     def between(step: IntArray) -> NDArray[np.bool_]:
         return (step >= low) & (step <= high)
@@ -244,9 +261,10 @@ def _apart(
     inside = second.only(between(second.step))
     if inside.step.size < 2 or between(first.step).sum() < 1:
         return 0.0, 1.0, between
-    apart = np.median(np.abs(inside.loss - np.interp(inside.step, *_points(first))))
+    differences = inside.loss - np.interp(inside.step, *_points(first))
+    one_sided = abs(np.sign(differences).sum()) >= 0.6 * differences.size
     along = np.concatenate([residuals_of(*_points(part)) for part in (first, second)])
-    return float(apart), max(calm, deviation(along)), between
+    return float(np.median(np.abs(differences))) * one_sided, max(calm, deviation(along)), between
 
 
 def _points(curve: Measured) -> tuple[IntArray, FloatArray]:

@@ -283,7 +283,8 @@ def rate_unit(tables: Tables, random: np.random.Generator, strength: float) -> T
 
 def sequences(tables: Tables, random: np.random.Generator, strength: float) -> Tables:
     length = int(random.choice([512, 2048, 4096, 8192]))
-    where = tables.runs["run"].isin(tables.cpt if strength > 0.4 else [_choose(random, tables.cpt)])
+    some = tables.cpt if strength > 0.4 else [_choose(random, tables.cpt)]
+    where = tables.runs["run"].isin(tables.runs["run"] if strength > 0.8 else some)
     batch = tables.runs["batch_tokens"]
     return replace(tables, runs=tables.runs.assign(batch_tokens=batch.where(~where, batch // length)))
 
