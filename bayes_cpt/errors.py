@@ -60,7 +60,14 @@ class ClusterError(BayesCptError):
 
 
 class PlausibilityWarning(UserWarning):
-    """Curves that are well-formed and hardly right; see `bayes_cpt.findings`."""
+    """Curves that are well-formed and hardly right; see `bayes_cpt.findings`.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import bayes_cpt as bc
+    >>> warnings.simplefilter("error", bc.PlausibilityWarning)  # as exceptions  # doctest: +SKIP
+    """
 
 
 def hint(name: str, options: Iterable[str]) -> str:

@@ -1,13 +1,13 @@
 """All checks of plausibility, by name, and what they find in curves."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from bayes_cpt.errors import CurvesError, DataError, PlausibilityWarning, hint
+from bayes_cpt._support.registry import Registry
+from bayes_cpt.errors import CurvesError, PlausibilityWarning
 from bayes_cpt.plausibility.checkpoints import two_losses
 from bayes_cpt.plausibility.findings import Finding, accepting, as_text
 from bayes_cpt.plausibility.learning_rates import (
@@ -33,7 +33,8 @@ class Check(NamedTuple):
 
 FIRST = "tokens-for-steps"
 """The check without which others would need memory for each of billions of steps."""
-CHECKS: Mapping[str, Check] = MappingProxyType(
+CHECKS: Registry[Check] = Registry(
+    "finding",
     {
         FIRST: Check("steps that are tokens", tokens_for_steps),
         "zero-learning-rate": Check("an LR of 0 while the loss moves", zero_learning_rate),
@@ -51,9 +52,9 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "rising-loss": Check("a loss that falls and then rises: repeated data", rising_loss),
         "mean-as-last": Check("the mean of a run as its last loss", mean_as_last),
         "outlier": Check("points that stand out from their neighbours", outliers),
-    }
+    },
 )
-"""Checks by the name that is accepted."""
+"""Checks by the name of what they find, which ``accept`` and ``--accept`` take."""
 
 
 def findings(curves: Curves, accept: Sequence[str] = ()) -> list[Finding]:
@@ -73,7 +74,7 @@ def findings(curves: Curves, accept: Sequence[str] = ()) -> list[Finding]:
 
     Raises
     ------
-    DataError
+    BayesCptError
         If a name to accept is unknown.
 
     Examples
@@ -83,8 +84,7 @@ def findings(curves: Curves, accept: Sequence[str] = ()) -> list[Finding]:
     []
     """
     for name in accept:
-        if name not in CHECKS:
-            raise DataError(f"cannot accept {name!r}{hint(name, CHECKS)}: the findings are {', '.join(CHECKS)}")
+        _ = CHECKS[name]  # an error if it is unknown
     found = accepting(CHECKS[FIRST].find(curves), accept)
     if not any(finding.is_refused for finding in found):
         found += accepting(_others(curves), accept)
@@ -133,7 +133,7 @@ def vetted(curves: Curves, domains: Sequence[str] | None = None, accept: Sequenc
     ------
     CurvesError
         If no reading of the data makes sense; each finding says what is likely meant, and how to go on all the same.
-    DataError
+    BayesCptError
         If a name to accept is unknown.
 
     Examples

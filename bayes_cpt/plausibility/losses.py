@@ -113,7 +113,9 @@ def _reversed(twins: Twins) -> str | None:
     """Say if more replay goes with more forgetting and more learning."""
     forgets, learns = twins.pt[1] - twins.pt[0], twins.cpt[0] - twins.cpt[1]
     if forgets > CLEAR * twins.noise[0] and learns > CLEAR * twins.noise[1]:
-        return "the one with more replay forgets more and learns more; is it the share of new data"
+        return (
+            "the one with more replay forgets more and learns more; is it the share of new data, or is 1 one per cent"
+        )
     return None
 
 
@@ -149,7 +151,7 @@ def mixture_as_cpt(curves: Curves) -> Iterator[Finding]:
     """Find first losses on cpt that fall with the replay ratio, as those of the training data do."""
     for twins in _twins(curves, measured_curves(curves), 0):
         lower = twins.cpt[0] - twins.cpt[1]
-        remembers = twins.pt[0] - twins.pt[1] > -CLEAR * twins.noise[0]
+        remembers = twins.pt[0] - twins.pt[1] > -twins.noise[0]
         if lower > CLEAR * twins.noise[1] and remembers:
             sentence = (
                 f"run {twins.more!r} with replay {twins.replay[1]:g} has a loss of {twins.cpt[1]:.4g} on cpt at step "

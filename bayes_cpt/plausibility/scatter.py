@@ -152,5 +152,8 @@ def common_steps(curves: Curves, first: Measured, second: Measured) -> IntArray:
     if not rate.any() or not other.any():  # LRs that were rounded to 0 say nothing
         return np.empty(0, np.int64)
     differ = np.flatnonzero((apart > SAME_RATE * largest) | (apart > 0.1 * np.maximum(rate, other) + 1e-3 * largest))
-    end = listed[differ[0]] if differ.size else min(listed_end(curves, run) for run in (first.run, second.run)) + 1
-    return common[(common > 0) & (common < end)]
+    if differ.size:  # LRs are linear between the steps listed
+        end = int(listed[differ[0] - 1]) if differ[0] else 0
+    else:
+        end = min(listed_end(curves, run) for run in (first.run, second.run))
+    return common[(common > 0) & (common <= end)]

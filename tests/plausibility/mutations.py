@@ -338,6 +338,6 @@ MISTAKES: Mapping[str, tuple[Mistake, tuple[str, ...]]] = {
     "bits": (_in_unit(lambda loss: (loss / np.log(2)).round(5)), ("two-losses", "loss-unit")),
     "perplexity": (_in_unit(lambda loss: np.exp(loss).round(4)), ("two-losses", "loss-unit")),
     "cpt in perplexity": (domain_in_perplexity, ("loss-unit",)),
-    "mixture": (mixture, ("two-losses", "mixture-as-cpt")),
+    "mixture": (mixture, ("two-losses", "mixture-as-cpt", "replay-contradicted")),
 }
 """By kind: how to make the mistake, and the findings that name it."""
