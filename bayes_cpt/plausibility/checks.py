@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from bayes_cpt._support.registry import Registry
@@ -85,9 +86,10 @@ def findings(curves: Curves, accept: Sequence[str] = ()) -> list[Finding]:
     """
     for name in accept:
         _ = CHECKS[name]  # an error if it is unknown
-    found = accepting(CHECKS[FIRST].find(curves), accept)
-    if not any(finding.is_refused for finding in found):
-        found += accepting(_others(curves), accept)
+    with np.errstate(all="ignore"):  # of absurd numbers infinite ratios remain, which are compared like others
+        found = accepting(CHECKS[FIRST].find(curves), accept)
+        if not any(finding.is_refused for finding in found):
+            found += accepting(_others(curves), accept)
     return sorted(found, key=lambda finding: finding.severity != "refusal")
 
 

@@ -172,7 +172,7 @@ def _far_from_most(peaks: dict[str, float]) -> Finding | None:
 
 
 def _in_units(run: str, peak: float, whose: str, other: float) -> Finding:
-    power = round(np.log10(peak / other))
+    power = round(np.log10(peak) - np.log10(other))
     sentence = (
         f"run {run!r} has a peak LR of {peak:g}, {whose} of {other:g}: is one of them given in units of about "
         f"1e{-power:d}? Give all LRs in one unit"

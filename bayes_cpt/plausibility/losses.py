@@ -1,13 +1,12 @@
 """Losses that contradict what the runs are said to be: replay ratios, repeated data, the training loss given as cpt."""
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from bayes_cpt.plausibility.findings import Finding
-from bayes_cpt.plausibility.scatter import Measured, common_steps, measured_curves, rates_at
+from bayes_cpt.plausibility.scatter import Measured, common_steps, measured_curves, rates_at, some_pairs
 from bayes_cpt.runs.curves import Curves
 
 CLEAR = 6.0
@@ -60,7 +59,7 @@ def _twins(curves: Curves, measured: Mapping[tuple[str, str], Measured], place: 
     """Yield pairs of runs that differ in replay alone, at the first (0) or the last (-1) step that both measured."""
     of_cpt = [run for run, record in curves.records.items() if record.phase == "cpt" and (run, "cpt") in measured]
     of_cpt = [run for run in of_cpt if (run, "pt") in measured]
-    for pair in combinations(sorted(of_cpt, key=lambda run: curves.records[run].replay), 2):
+    for pair in some_pairs(sorted(of_cpt, key=lambda run: curves.records[run].replay)):
         less, more = pair
         replay = (curves.records[less].replay, curves.records[more].replay)
         cpt, pt = ([measured[run, domain] for run in pair] for domain in ("cpt", "pt"))

@@ -1,6 +1,6 @@
 """Measured curves one by one, and the scatter of their losses, to which all thresholds refer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ NORMAL = 1.4826
 """Standard deviation / median absolute value of a normal distribution."""
 SAME_RATE = 0.01
 """Share of the peak by which the LRs of one schedule differ: logs of one schedule round it in their own ways."""
+FOLLOWING = 10
+"""Runs after it with which each run is compared, so that hundreds of runs take seconds."""
 MOST_DECIMALS = 8
 
 
@@ -120,6 +122,15 @@ def _rounding(loss: FloatArray) -> float:
     """Return half a unit of the last decimal that the losses have."""
     decimals = next((n for n in range(MOST_DECIMALS) if np.allclose(loss, loss.round(n), rtol=0, atol=1e-10)), None)
     return 0.0 if decimals is None else 0.5 * 10.0**-decimals
+
+
+def some_pairs[T](items: Sequence[T]) -> Iterator[tuple[T, T]]:
+    """Yield pairs of items in their order: all of few; of many, each with those that follow it and with both ends."""
+    last = len(items) - 1
+    for place, item in enumerate(items):
+        for other in range(place + 1, len(items)):
+            if other - place <= FOLLOWING or place == 0 or other == last:
+                yield item, items[other]
 
 
 def listed_end(curves: Curves, run: str) -> int:

@@ -185,7 +185,7 @@ def counter_restarts(curves: Curves) -> Iterator[Finding]:
     measured = measured_curves(curves)
     for run in curves.records:
         own = [curve for curve in measured.values() if curve.run == run]
-        torn = [found for curve in own if (found := _torn(curve, _on_domain_of(curve, measured.values()))) is not None]
+        torn = [found for curve in own if (found := _torn(curve, measured.values())) is not None]
         if not torn or 2 * len(torn) < len(own):
             continue
         curve, place, apart, scatter = torn[0]
@@ -198,14 +198,9 @@ def counter_restarts(curves: Curves) -> Iterator[Finding]:
         yield Finding("counter-restarts", "warning", run, before, (first, second), sentence)
 
 
-def _on_domain_of(curve: Measured, measured: Iterable[Measured]) -> list[Measured]:
-    """Return the curves of other runs on the same domain."""
-    return [other for other in measured if other.domain == curve.domain and other.run != curve.run]
-
-
-def _torn(curve: Measured, others: Sequence[Measured]) -> tuple[Measured, int, float, float] | None:
+def _torn(curve: Measured, measured: Iterable[Measured]) -> tuple[Measured, int, float, float] | None:
     """Return a curve if two interleave in it, a place where they do, how far they are apart, and their scatter."""
-    calm = _calm(curve, others)
+    calm = _calm(curve, measured)
     for places, second in _halves(curve):
         part = curve.only(places)
         apart, scatter, between = _apart(part.only(~second), part.only(second), calm)
@@ -222,11 +217,14 @@ def _to_and_fro(loss: FloatArray) -> bool:
     return bool(turns.sum() >= 2 and turns.mean() >= 0.5)
 
 
-def _calm(curve: Measured, others: Sequence[Measured]) -> float:
+def _calm(curve: Measured, measured: Iterable[Measured]) -> float:
     """Return the scatter of every other loss, as if two curves interleaved; of a short curve, that of other runs."""
     own = np.concatenate([residuals_of(*_points(curve.only(slice(k, None, 2)))) for k in (0, 1)])
-    around = [residuals_of(*_points(other)) for other in others]
-    return deviation(own if own.size >= ENOUGH or not around else np.concatenate(around)) or curve.scatter
+    if own.size < ENOUGH:
+        others = [other for other in measured if other.domain == curve.domain and other.run != curve.run]
+        around = [residuals_of(*_points(other)) for other in others[:ENOUGH]]
+        own = np.concatenate(around) if around else own
+    return deviation(own) or curve.scatter
 
 
 def _halves(curve: Measured) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from bayes_cpt.plausibility.findings import Finding, also
-from bayes_cpt.plausibility.scatter import Measured, common_steps, measured_curves
+from bayes_cpt.plausibility.scatter import Measured, common_steps, measured_curves, some_pairs
 from bayes_cpt.runs.curves import Curves
 
 BITS = 1 / np.log(2)
 """Bits per nat."""
+LEAST_COMMON = 3
+"""Fewest steps at which two runs are compared."""
 NEAR = 0.02
 """Share by which a ratio of two losses may differ from that of their units."""
 UNTRAINED = 12.6
@@ -68,26 +70,25 @@ def _second_above(curve: Measured) -> int | None:
 def _twins_in_other_units(curves: Curves, measured: Mapping[tuple[str, str], Measured]) -> Iterator[Finding]:
     """Find runs whose losses are to another's, at the steps in which they are one training, as bits or perplexities."""
     named: set[str] = set()
-    for (run, domain), curve in measured.items():
-        for (other, also_domain), twin in measured.items():
-            if domain != also_domain or other == run or named & {run, other}:
+    for domain in dict.fromkeys(name for _, name in measured):
+        for pair in some_pairs([curve for curve in measured.values() if curve.domain == domain]):
+            replays = {curves.records[curve.run].replay for curve in pair if curves.records[curve.run].phase == "cpt"}
+            common = common_steps(curves, *pair)
+            if common.size < LEAST_COMMON or len(replays) > 1 or named & {curve.run for curve in pair}:
                 continue
-            if curves.records[run].replay != curves.records[other].replay and curves.records[run].phase == "cpt":
-                continue
-            common = common_steps(curves, curve, twin)
-            if common.size < 3:
-                continue
-            first, second = curve.loss[np.isin(curve.step, common)], twin.loss[np.isin(twin.step, common)]
-            units = [unit_of(*pair) if pair[0] > pair[1] else None for pair in zip(first, second, strict=True)]
+            losses = [curve.loss[np.isin(curve.step, common)] for curve in pair]
+            units = [unit_of(*both) for both in zip(*losses, strict=True)]
             unit = max(set(units), key=units.count)
             if unit and units.count(unit) > 0.8 * len(units):
-                named.add(run)
-                step = int(common[-1])
-                sentence = (
-                    f"run {run!r} has a loss of {first[-1]:.5g} on {domain} at step {step:,}, {other!r} of "
-                    f"{second[-1]:.5g} in the same training: is the former in {unit}? Give all losses in nats per token"
+                (loss, run), (other_loss, other) = sorted(
+                    ((float(loss[-1]), curve.run) for loss, curve in zip(losses, pair, strict=True)), reverse=True
                 )
-                yield Finding("loss-unit", "warning", run, step, (float(first[-1]), float(second[-1])), sentence)
+                named.add(run)
+                sentence = (
+                    f"run {run!r} has a loss of {loss:.5g} on {domain} at step {common[-1]:,}, {other!r} of "
+                    f"{other_loss:.5g} in the same training: is the former in {unit}? Give all losses in nats per token"
+                )
+                yield Finding("loss-unit", "warning", run, int(common[-1]), (loss, other_loss), sentence)
 
 
 def _leaps_from_the_parent(curves: Curves, measured: Mapping[tuple[str, str], Measured]) -> Iterator[Finding]:

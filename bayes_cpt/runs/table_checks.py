@@ -22,8 +22,8 @@ MINIMUM_POINTS = 8
 SHOWN = 5
 """Maximum number of rows or names that a message lists; it gives the number of the others."""
 
-COUNTED = "steps count from 1 within each run: if they go on from those of the parent, subtract parent_step from all"
-"""What a step out of range may mean; a row that is added does not mend it."""
+COUNTED = "if steps go on from those of the parent, subtract parent_step from all of them"
+"""What a step out of range may mean; a row that is added would not mend it."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "runs": ("run", "phase", "parent", "parent_step", "replay", "model_size", "batch_tokens", "seed"),
@@ -293,7 +293,7 @@ def _lr_rules(cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | None
     yield from _foreign_runs(lr, family)
     yield Rule("step", "an integer from 1", ~(_is_integer(step) & (step >= 1)))
     late = (step == step.groupby(lr["run"]).transform("min")) & (step > 1)
-    yield Rule("step", f"1 at the start of a run ({COUNTED})", late)
+    yield Rule("step", f"1 at the start of a run ({COUNTED}; else list the LR of step 1)", late)
     yield Rule("lr", "a finite number, 0 or more", ~rate.between(0, np.inf, inclusive="left"))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import drawn_from_prior
+from hypothesis import given
+from hypothesis import strategies as st
 from mutations import MISTAKES, sound, spike, tokens, zero_rates
 
 import bayes_cpt as bc
@@ -215,3 +217,50 @@ def test_each_finding_has_its_row_in_the_documentation():
     assert {name: text.strip() for name, text in rows.items()} == {
         name: check.looks_for for name, check in bc.CHECKS.items()
     }
+
+
+# Strange data ---------------------------------------------------------------------------------------------------------
+
+RATES = st.sampled_from([0.0, 1e-300, 1e-12, 3e-4, 1e-3, 1.0, 1e300])
+LOSSES = st.one_of(st.floats(0.5, 12), st.sampled_from([1e-300, 1.0, 1e300]))
+
+
+@st.composite
+def folders(draw: st.DrawFn) -> bc.Curves:
+    """Draw a well-formed folder of a PT run and CPT runs, with any values that the tables may have."""
+    children = draw(st.integers(0, 3))
+    names = ["pt", *(f"c{place}" for place in range(children))]
+    end = draw(st.sampled_from([1, 5, 50, 2000]))
+    rows, rates, losses = [("pt", "pt", None, None, None)], [], []
+    for name in names:
+        length = end if name == "pt" else draw(st.integers(1, end))
+        if name != "pt":
+            rows.append((name, "cpt", "pt", draw(st.integers(0, end)), draw(st.floats(0, 1))))
+        listed = sorted({1, length, *draw(st.lists(st.integers(1, length), max_size=6))})
+        rates += [(name, step, draw(RATES)) for step in listed]
+        least = 1 if name == "pt" else 0
+        for domain in ("pt", "cpt"):
+            steps = draw(st.lists(st.integers(least, length), max_size=12, unique=True))
+            losses += [(name, step, domain, draw(LOSSES)) for step in steps]
+    runs = pd.DataFrame(rows, columns=["run", "phase", "parent", "parent_step", "replay"])
+    sizes = runs.assign(
+        batch_tokens=draw(st.sampled_from([None, 1, 2048, 2**40])), model_size=draw(st.sampled_from([None, 1, 10**12]))
+    )
+    frames = [
+        pd.DataFrame(table, columns=columns)
+        for table, columns in ((rates, ["run", "step", "lr"]), (losses, ["run", "step", "domain", "loss"]))
+    ]
+    curves = bc.curves_from_frames(sizes, frames[0])
+    types = {"run": "str", "step": "int64", "domain": "str", "loss": float}
+    return curves.with_losses(frames[1].astype(types))
+
+
+@given(folders())
+def test_any_well_formed_folder_can_be_checked(curves: bc.Curves):
+    for finding in bc.findings(curves):
+        assert finding.name in bc.CHECKS
+        assert finding.run in curves.runs.index
+        assert "\n" not in finding.sentence
+    accepted = bc.vetted(curves, accept=list(bc.CHECKS))
+    assert not any(finding.is_refused for finding in accepted.findings)
+    assert len(accepted.curves.losses) == len(curves.losses)
