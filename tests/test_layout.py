@@ -29,6 +29,7 @@ COVERED_BY: dict[str, str] = {
     "laws.replay": "laws/test_laws.py",
     "laws.terms": "laws/test_laws.py",
     "plausibility.checkpoints": "plausibility/test_checks.py",
+    "plausibility.findings": "plausibility/test_findings_as_values.py",
     "plausibility.learning_rates": "plausibility/test_checks.py",
     "plausibility.losses": "plausibility/test_checks.py",
     "plausibility.steps": "plausibility/test_checks.py",

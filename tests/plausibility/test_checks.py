@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import drawn_from_prior
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import MISTAKES, sound, spike, tokens, zero_rates
 
@@ -255,6 +255,7 @@ def folders(draw: st.DrawFn) -> bc.Curves:
     return curves.with_losses(frames[1].astype(types))
 
 
+@settings(deadline=None)
 @given(folders())
 def test_any_well_formed_folder_can_be_checked(curves: bc.Curves):
     for finding in bc.findings(curves):

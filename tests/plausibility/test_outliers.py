@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import history
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import sound
 
@@ -33,6 +33,7 @@ def test_points_that_stand_out_are_found_and_no_others(changes: dict[int, float]
     assert found["expected"].to_numpy() == pytest.approx(own["loss"].iloc[places].to_numpy(), abs=0.15)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(2, 27), st.floats(0.5, 8), st.sampled_from(["pt", "cpt"]))
 def test_a_spike_is_found_wherever_it_is(seed: int, place: int, height: float, domain: str):
     curves = sound(seed % 4, "medium").curves

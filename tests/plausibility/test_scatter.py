@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import scheduled
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayes_cpt as bc
@@ -18,6 +18,7 @@ def curve(loss: np.ndarray, every: int = 10) -> bc.Curves:
     return bc.curves_from_frames(runs, scheduled("pt", bc.constant(1e-3, int(steps[-1]))), losses)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.001, 0.01]), st.floats(0.2, 0.8))
 def test_the_scatter_is_that_of_the_noise(seed: int, noise: float, power: float):
     random = np.random.default_rng(seed)
