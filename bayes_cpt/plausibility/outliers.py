@@ -16,7 +16,7 @@ from bayes_cpt.runs.table_checks import SHOWN
 STANDS_OUT = 6.0
 """Least departure of a point that stands out, in units of the scatter and a share of the changes nearby.
 
-Among the 26,000 points of five measured data sets the largest is 4.6."""
+Among the 25,000 points of five measured data sets the largest is 4.6."""
 NEARBY = 0.2
 """Share of the changes nearby that counts between two neighbours; at the end of a curve all of it counts."""
 LONGEST = 3
