@@ -13,21 +13,23 @@ if TYPE_CHECKING:
     from bayes_cpt.decisions.limits import at_most, parse_limit, parse_objective
     from bayes_cpt.decisions.risk import RISKS, Risk
     from bayes_cpt.demonstration import demo
-    from bayes_cpt.errors import BayesCptError
+    from bayes_cpt.errors import BayesCptError, PlausibilityWarning
     from bayes_cpt.evaluation.backtest import Backtest, backtest, means, read_scores, verdict
     from bayes_cpt.evaluation.compare import Comparison, compare
     from bayes_cpt.evaluation.in_words import in_words
-    from bayes_cpt.evaluation.informed import informed
+    from bayes_cpt.evaluation.informed import informed, summary
     from bayes_cpt.forecasting.forecast import forecast
     from bayes_cpt.forecasting.forecast_table import read_points, table
     from bayes_cpt.forecasting.predictive_checks import predictive_check, prior_predictive
     from bayes_cpt.inference.average import Average, average, fit_average, read_weights
-    from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare, summary
+    from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare
     from bayes_cpt.inference.settings import SamplerSettings
     from bayes_cpt.inference.storage import load, save
     from bayes_cpt.laws.law import Law, Term
     from bayes_cpt.laws.memory_kernels import MEMORY_KERNELS, MemoryKernel
     from bayes_cpt.laws.shipped_laws import LAWS
+    from bayes_cpt.plausibility.checks import CHECKS, findings, vetted
+    from bayes_cpt.plausibility.findings import Finding
     from bayes_cpt.plots.backtests import plot_backtest
     from bayes_cpt.plots.calibration import plot_calibration
     from bayes_cpt.plots.comparison import plot_comparison
@@ -52,22 +54,24 @@ _HOMES = {
     "decisions.limits": ("at_most", "parse_limit", "parse_objective"),
     "decisions.risk": ("RISKS", "Risk"),
     "demonstration": ("demo",),
-    "errors": ("BayesCptError",),
+    "errors": ("BayesCptError", "PlausibilityWarning"),
     "evaluation.backtest": ("Backtest", "backtest", "means", "read_scores", "verdict"),
     "evaluation.compare": ("Comparison", "compare"),
     "evaluation.in_words": ("in_words",),
-    "evaluation.informed": ("informed",),
+    "evaluation.informed": ("informed", "summary"),
     "forecasting.forecast": ("forecast",),
     "forecasting.predictive_checks": ("predictive_check", "prior_predictive"),
     "forecasting.forecast_table": ("read_points", "table"),
     "inference.average": ("Average", "average", "fit_average", "read_weights"),
     "inference.settings": ("SamplerSettings",),
     "inference.storage": ("load", "save"),
-    "inference.fit": ("Fit", "Prepared", "fit", "prepare", "summary"),
+    "inference.fit": ("Fit", "Prepared", "fit", "prepare"),
     "laws.law": ("Law", "Term"),
     "laws.memory_kernels": ("MEMORY_KERNELS", "MemoryKernel"),
     "laws.shipped_laws": ("LAWS",),
     "simulation.simulate": ("pilot_runs",),
+    "plausibility.checks": ("CHECKS", "findings", "vetted"),
+    "plausibility.findings": ("Finding",),
     "plots.backtests": ("plot_backtest",),
     "plots.calibration": ("plot_calibration",),
     "plots.comparison": ("plot_comparison",),
@@ -87,6 +91,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CHECKS",
     "COMPONENTS",
     "LAWS",
     "MEMORY_KERNELS",
@@ -100,11 +105,13 @@ __all__ = [
     "Component",
     "Curves",
     "Decision",
+    "Finding",
     "Fit",
     "Law",
     "MemoryKernel",
     "ModelSpec",
     "Plan",
+    "PlausibilityWarning",
     "Prepared",
     "Pretrained",
     "Risk",
@@ -123,6 +130,7 @@ __all__ = [
     "curves_summary",
     "decide",
     "demo",
+    "findings",
     "fit",
     "fit_average",
     "forecast",
@@ -164,6 +172,7 @@ __all__ = [
     "summary",
     "table",
     "verdict",
+    "vetted",
     "with_history",
     "with_priors",
     "write_curves",

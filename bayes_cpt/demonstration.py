@@ -13,11 +13,12 @@ from bayes_cpt.decisions.choose import answer, decide
 from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.evaluation.backtest import backtest, verdict
 from bayes_cpt.evaluation.in_words import in_words
+from bayes_cpt.evaluation.informed import summary
 from bayes_cpt.evaluation.scores import score
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.forecasting.forecast_table import table
 from bayes_cpt.forecasting.predictive_checks import predictive_check
-from bayes_cpt.inference.fit import Fit, fit, summary
+from bayes_cpt.inference.fit import Fit, fit
 from bayes_cpt.inference.storage import save
 from bayes_cpt.plots.backtests import plot_backtest
 from bayes_cpt.plots.curves import plot_curves

@@ -59,6 +59,17 @@ class ClusterError(BayesCptError):
     """A cluster that cannot be reached, was lost, or cannot do the work."""
 
 
+class PlausibilityWarning(UserWarning):
+    """Curves that are well-formed and hardly right; see `bayes_cpt.findings`.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import bayes_cpt as bc
+    >>> warnings.simplefilter("error", bc.PlausibilityWarning)  # as exceptions  # doctest: +SKIP
+    """
+
+
 LONGEST_PATH = 500
 LONGEST = 60
 """Number of characters of a value that a message shows."""

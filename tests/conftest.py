@@ -97,6 +97,7 @@ cpt_r50,10,0.001
 cpt_r50,50,0.0
 """
 
+STEPS_BEFORE = {"pt_const": 0, "pt_decay": 80, "cpt_r00": 100, "cpt_r50": 100}
 FIRST_AND_LAST_STEP = {"pt_const": (10, 100), "pt_decay": (10, 20), "cpt_r00": (0, 50), "cpt_r50": (0, 50)}
 
 
@@ -118,7 +119,7 @@ def tiny_curves(where: Path) -> Path:
     folder = where / "tiny"
     folder.mkdir()
     losses = [
-        f"{run},{step},{domain},{level + 1 / (1 + step):.4f}"
+        f"{run},{step},{domain},{level + 1 / (1 + STEPS_BEFORE[run] + step):.4f}"
         for run, (first, last) in FIRST_AND_LAST_STEP.items()
         for step in range(first, last + 1, 10)
         for domain, level in (("pt", 2.0), ("cpt", 2.5))

@@ -87,7 +87,7 @@ def rewrite(name: str, old: str, new: str) -> Callable[[Path], object]:
     ("damage", "words"),
     [
         (lambda folder: (folder / "lr.csv").unlink(), ["lr.csv is missing"]),
-        (rewrite("losses.csv", "cpt_r00,0,pt,3.0000", "cpt_r00,0,pt,nan"), ["losses.csv", "loss", "'nan'"]),
+        (rewrite("losses.csv", "cpt_r00,0,pt,2.0099", "cpt_r00,0,pt,nan"), ["losses.csv", "loss", "'nan'"]),
         (rewrite("runs.csv", "replay", "replai"), ["runs.csv row 1", "'replay'"]),
         (rewrite("runs.csv", "cpt_r50,cpt,pt_decay", "cpt_r50,cpt,pt_lost"), ["runs.csv", "'pt_lost'"]),
         (lambda folder: (folder / "runs.csv").write_bytes(b"\xff\xfe\x00"), ["runs.csv is not UTF-8"]),
@@ -116,7 +116,7 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_any_work(run: Run, comm
 
 
 def test_every_fault_of_a_folder_is_in_the_one_message(run: Run, tiny_folder: Path):
-    rewrite("losses.csv", "cpt_r00,0,pt,3.0000", "cpt_r00,0,pt,-3")(tiny_folder)
+    rewrite("losses.csv", "cpt_r00,0,pt,2.0099", "cpt_r00,0,pt,-3")(tiny_folder)
     rewrite("runs.csv", "cpt_r50,cpt", "cpt_r50,sft")(tiny_folder)
     assert_refused(run("check", tiny_folder), "faults", "'-3'", "'sft'")
 

@@ -13,7 +13,7 @@ import bayes_cpt
 
 PACKAGE = Path(bayes_cpt.__file__).parent
 
-ALIASES = {"COMPONENTS", "LAWS", "MEMORY_KERNELS", "RISKS", "Spec"}
+ALIASES = {"CHECKS", "COMPONENTS", "LAWS", "MEMORY_KERNELS", "RISKS", "Spec"}
 """Public names that are no functions or classes: registries, and another name of a type."""
 
 INTERNAL = [

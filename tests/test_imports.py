@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"_support"},
     {"runs", "decisions"},
+    {"plausibility"},
     {"laws"},
     {"simulation", "statistical_model"},
     {"posterior"},

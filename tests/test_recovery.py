@@ -168,7 +168,8 @@ def test_final_losses_at_other_ratios_are_forecast(law: str, own: dict[str, floa
 
     def simulated(planned: bc.Curves, noise: float) -> bc.Curves:
         losses = simulate(planned, law, {"pt": own}, memory=1.0, noise=noise, every=500, seed=2)
-        return bc.select(losses, "phase == 'cpt'", ["pt"])
+        of_cpt = bc.select(losses, "phase == 'cpt'", ["pt"])  # at step 0 the law says nothing
+        return of_cpt.with_losses(of_cpt.losses[of_cpt.losses["step"] > 0])
 
     fit = bc.fit(
         simulated(runs((0.0, 0.05, 0.2, 0.5, 1.0)), 0.003), law, draws=300, tune=300, chains=2, seed=1, progress=False

@@ -12,6 +12,7 @@ import bayes_cpt as bc
 from bayes_cpt._support.progress import Status, each_job, live_line
 from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model
 from bayes_cpt.cli.options import (
+    Accept,
     AnnealedTo,
     ComparedModels,
     Cut,
@@ -47,6 +48,7 @@ from bayes_cpt.cli.output import (
     overview,
     remove_finished,
     warn_of_extrapolation,
+    warn_of_findings,
     what_next,
     write_table,
 )
@@ -82,15 +84,17 @@ def check(
     data: Data,
     where: Where = None,
     domains: Domains = None,
+    accept: Accept = None,
     plot: Annotated[
         Path, typer.Option(help="Figure of losses and learning rates to write.", callback=figure_name)
     ] = Path("check.png"),
 ) -> None:
-    """Validate a curve folder, summarise it, list what its runs do not identify, and draw it."""
+    """Validate a curve folder, summarise it, say what is hardly right and what is not identified, and draw it."""
     check_outputs(plot, inputs=[data])
     curves = selected_curves(data, where, domains)
-    print(overview(curves))
-    draw(bc.plot_curves(curves), plot)
+    checked = bc.vetted(curves, accept=accept or [])
+    print(overview(curves, checked.findings))
+    draw(bc.plot_curves(curves, checked.outliers), plot)
 
 
 @app.command()
@@ -119,6 +123,7 @@ def fit(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    accept: Accept = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
@@ -131,7 +136,7 @@ def fit(
         drawn = bc.prior_predictive(curves, specs[0], domains=names, seed=seed)
         draw(bc.plot_prior_predictive(drawn), prior_predictive)
     options = {"sampler": sampler, "draws": draws, "tune": tune, "chains": chains, "seconds": seconds, "seed": seed}
-    fitted = bc.fit_average(curves, specs, shares, domains=names, **options)
+    fitted = bc.fit_average(curves, specs, shares, domains=names, accept=accept or [], **options)
     checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
     kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
@@ -168,13 +173,14 @@ def forecast(
     points = asked_points(at, planned, fitted) if at else None
     steps = None if points is None else {str(run): rows["step"].tolist() for run, rows in points.groupby("run")}
     draws = bc.forecast(fitted, planned, steps=steps, every=every, seed=seed)
+    warn_of_findings(draws)
     warn_of_extrapolation(draws)
     rows = bc.table(draws)
     if points is not None:
         rows = points.merge(rows, on=["run", "domain", "step"], how="left")
     write_table(rows, output)
     if plot:
-        draw(bc.plot_forecast(draws, fitted.curves), plot)
+        draw(bc.plot_forecast(draws, fitted.curves, outliers=fitted.outliers), plot)
     return exit_code(fitted)
 
 
@@ -241,6 +247,7 @@ def backtest(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    accept: Accept = None,
     resume: Resume = False,
     scheduler: Scheduler = None,
 ) -> int:
@@ -255,6 +262,7 @@ def backtest(
             leave=leave,
             domains=split_names(domains),
             cut=cut,
+            accept=accept or [],
             draws=draws,
             tune=tune,
             sampler=sampler,
@@ -302,6 +310,7 @@ def compare(
     prior: Priors = None,
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
+    accept: Accept = None,
     resume: Resume = False,
     scheduler: Scheduler = None,
 ) -> int:
@@ -320,6 +329,7 @@ def compare(
             leave=leave,
             domains=split_names(domains),
             cut=cut,
+            accept=accept or [],
             draws=draws,
             tune=tune,
             sampler=sampler,

@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from bayes_cpt.cli.commands import app
-from bayes_cpt.cli.output import BAD_INPUT, FAULT, INTERRUPTED
+from bayes_cpt.cli.output import BAD_INPUT, FAULT, INTERRUPTED, findings_as_lines
 from bayes_cpt.errors import BayesCptError
 
 DEBUG = "--debug"
@@ -38,7 +38,8 @@ def main() -> None:
 def _run(words: list[str], debug: bool) -> int:
     """Return the exit code of a command."""
     try:
-        code = app(words, standalone_mode=False)
+        with findings_as_lines():
+            code = app(words, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except typer.TyperException as error:

@@ -1,11 +1,14 @@
 """Arguments and options that commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bayes_cpt.errors import BayesCptError
+
+if TYPE_CHECKING:
+    pass
 
 FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".eps")
 """Endings of the names of figures that can be written."""
@@ -66,6 +69,12 @@ PreTrained = Annotated[
     typer.Option(
         "--pretrained",
         help='Pre-training of an open checkpoint, tokens and peak LR, for example "2e12 tokens at 3e-4".',
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept", help="Finding that is right all the same, by the name that its message says; may be repeated."
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")]

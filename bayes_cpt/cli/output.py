@@ -1,8 +1,11 @@
 """Printed output of the commands, and the files they write."""
 
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bayes_cpt as bc
 from bayes_cpt._support.files import replacing
@@ -39,8 +42,8 @@ def what_next(data: Path, fit_file: Path) -> str:
     )
 
 
-def overview(curves: "bc.Curves") -> str:
-    """Return the contents of a curve folder in words, and what its runs do not identify."""
+def overview(curves: "bc.Curves", findings: Sequence["bc.Finding"] = ()) -> str:
+    """Return the contents of a curve folder in words, what is hardly right, and what its runs do not identify."""
     counts = ", ".join(
         f"{domain} {count}" for domain, count in curves.losses["domain"].value_counts(sort=False).items()
     )
@@ -50,10 +53,35 @@ def overview(curves: "bc.Curves") -> str:
             f"{len(curves.runs)} runs; measured points by domain: {counts}",
             bc.lineage_tree(curves),
             bc.curves_summary(curves).drop(columns=["domains", "parent", "parent_step"]).to_string(na_rep="-"),
+            *(["What is hardly right:"] if findings else []),
+            *(f"- {finding}" for finding in findings),
             "What the data do not identify:" if gaps else "The data identify all parts of the law.",
             *gaps,
         ]
     )
+
+
+@contextmanager
+def findings_as_lines() -> Iterator[None]:
+    """Print what is found in the data as lines on stderr, without the place in the code."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, bc.PlausibilityWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *place)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", bc.PlausibilityWarning)
+        warnings.showwarning = show
+        yield
+
+
+def warn_of_findings(draws: "xr.Dataset") -> None:
+    """Warn of what was found in the fitted data."""
+    for sentence in filter(None, draws.attrs["findings"].split("\n")):
+        print(f"warning: the fitted data: {sentence}", file=sys.stderr)
 
 
 def warn_of_extrapolation(draws: "xr.Dataset") -> None:

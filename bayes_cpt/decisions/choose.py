@@ -313,7 +313,7 @@ def answer(decision: Decision) -> str:
     -------
     str
         A few lines: objective and limits, the choice, its losses and changes with 90 % intervals, the next best
-        candidate, and the warning of the forecast if there is one.
+        candidate, and the warnings of the forecast and of the fitted data.
 
     Examples
     --------
@@ -334,8 +334,8 @@ def answer(decision: Decision) -> str:
     if len(order) > 1:
         following = decision.table.loc[order[1]]
         lines.append(f"Next: {following['run']} ({_identity(following)}): {following['reason']}")
-    warning = decision.draws.attrs.get("warning")
-    return "\n".join([*lines, *([f"Warning: {warning}"] if warning else [])])
+    warnings = [decision.draws.attrs.get("warning"), *decision.draws.attrs.get("findings", "").split("\n")]
+    return "\n".join([*lines, *(f"Warning: {warning}" for warning in warnings if warning)])
 
 
 def _identity(row: pd.Series) -> str:

@@ -19,6 +19,7 @@ from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
 from bayes_cpt.jobs.executor import place_of_work, run_jobs
 from bayes_cpt.jobs.finished_jobs import begin, key_of
 from bayes_cpt.jobs.sendable_model import SendableModel, sendable
+from bayes_cpt.plausibility.checks import vetted, warned
 from bayes_cpt.runs.curves import Curves, measured_steps, select
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
@@ -61,7 +62,7 @@ class Backtest:
     def table(self) -> pd.DataFrame:
         """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90, stretch.
 
-        ``stretch`` is the factor by which the 90 % intervals would have to be widened to cover 90 % of the points.
+        ``stretch``: the factor by which the 90 % intervals would have to be widened to cover 90 % of the points.
         """
         by = ["fold", "run", "domain", "converged"]
         stretch = self.points.groupby(by, sort=False)[["loss", "q05", "q50", "q95"]].apply(_stretch)
@@ -76,6 +77,7 @@ def backtest(
     leave: str = "run",
     domains: Sequence[str] | None = None,
     cut: float = 0.5,
+    accept: Sequence[str] = (),
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
     keep: str | Path | None = None,
     resume: bool = False,
@@ -88,7 +90,7 @@ def backtest(
 
     Parameters
     ----------
-    curves, model, domains
+    curves, model, domains, accept
         See `bayes_cpt.fit`.
     leave
         What runs that are left out together have in common: a key of ``QUESTIONS`` (``run``, ``replay``, ``schedule``,
@@ -99,7 +101,6 @@ def backtest(
         Called after each fold with its name, the number of folds done, and the number of all folds.
     keep
         Folder for the results of finished folds, each written as it comes; delete it when you have saved the scores.
-        None keeps nothing on disk.
     resume
         Whether to go on from the results in ``keep``; otherwise those of an earlier backtest are deleted.
     scheduler
@@ -115,8 +116,8 @@ def backtest(
 
     Raises
     ------
-    DataError
-        If ``leave`` is unknown, nothing can be left out of these curves, or the results in ``keep`` are of other work.
+    CurvesError, DataError
+        If the data cannot be right, ``leave`` is unknown, nothing can be left out, or ``keep`` has other work.
     ClusterError
         If the cluster does not answer, or was lost.
     KeyboardInterrupt
@@ -129,6 +130,7 @@ def backtest(
     >>> bc.verdict(bc.backtest(larger, leave="replay").table)  # doctest: +SKIP
     """
     settings, spec = REFIT.changed(sampler), read_spec(model)
+    curves = warned(vetted(curves, domains, accept)).curves
     with place_of_work(scheduler) as place:
         planned = folds(described_curves(curves, spec, domains), leave, cut)
         prepared = prepare(curves, spec, domains=domains, holdouts=planned)

@@ -23,6 +23,7 @@ from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
 from bayes_cpt.jobs.executor import place_of_work, run_jobs
 from bayes_cpt.jobs.finished_jobs import begin, key_of
 from bayes_cpt.jobs.sendable_model import SendableModel, sendable
+from bayes_cpt.plausibility.checks import vetted, warned
 from bayes_cpt.runs.curves import Curves, measured_steps
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.low_rank_gaussian import log_density
@@ -132,6 +133,7 @@ def compare(
     domains: Sequence[str] | None = None,
     cut: float = 0.5,
     refits: int = REFITS,
+    accept: Sequence[str] = (),
     done: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
     keep: str | Path | None = None,
     resume: bool = False,
@@ -142,7 +144,7 @@ def compare(
 
     Parameters
     ----------
-    curves, domains, leave, cut, done, keep, resume, scheduler, **sampler
+    curves, domains, leave, cut, accept, done, keep, resume, scheduler, **sampler
         See `bayes_cpt.backtest`.
     models
         Names of shipped models, paths of model files, or specs.
@@ -158,8 +160,8 @@ def compare(
 
     Raises
     ------
-    DataError, SpecError
-        If a law does not fit the data, nothing can be left out, or the results in ``keep`` are of other work.
+    CurvesError, DataError, SpecError
+        If the data cannot be right, a law does not fit them, nothing can be left out, or ``keep`` has other work.
     ClusterError
         If the cluster does not answer, or was lost.
     KeyboardInterrupt
@@ -176,6 +178,7 @@ def compare(
     >>> result.table[["model", "wis", "elpd", "weight"]]  # doctest: +SKIP
     """
     settings = REFIT.changed(sampler)
+    curves = warned(vetted(curves, domains, accept)).curves
     with place_of_work(scheduler) as place:
         described = described_curves(curves, read_spec(models[0]), domains) if models else curves
         planned = folds(described, leave, cut)

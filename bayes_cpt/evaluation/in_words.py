@@ -9,6 +9,7 @@ from bayes_cpt.evaluation.meanings import GROUPS, meaning_of
 from bayes_cpt.forecasting.predictive_checks import coverage_of_fitted
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit
+from bayes_cpt.plausibility.findings import sentences
 from bayes_cpt.runs.identifiability import Gap, gaps
 
 COVERED = (0.35, 0.8)
@@ -31,7 +32,8 @@ def in_words(fitted: Fit | Average) -> str:
     str
         Lines: the verdict; which parts of the model the data inform; a line for each part of which they inform some;
         which parts rest on priors. If the fitted runs lack what would inform a part, its line says so. Then points that
-        were not fitted; and, after `bayes_cpt.predictive_check`, a warning if the intervals miss the fitted losses.
+        were not fitted; after `bayes_cpt.predictive_check`, a warning if the intervals miss the fitted losses; and what
+        is hardly right in the data (`bayes_cpt.findings`).
 
     Examples
     --------
@@ -42,11 +44,16 @@ def in_words(fitted: Fit | Average) -> str:
     Shift by the new data: the data inform its size and its speed; only priors inform its dependence on the peak LR. All
     CPT runs have one peak LR, 0.002: add a CPT run with another value.
     """
+    warnings = [f"Warning: {sentence}." for sentence in sentences(fitted.findings)]
     if isinstance(fitted, Average):
         weighted = zip(fitted.fits, fitted.weights, strict=True)
-        return "\n".join(f"Weight {weight:.3f}. {in_words(fit)}" for fit, weight in weighted)
-    lines = [f"{fitted.spec.name}: {fitted.verdict}", *_informed_in_words(fitted)]
-    return "\n".join([*lines, *_set_aside(fitted), *_not_covered(fitted)])
+        return "\n".join([*(f"Weight {weight:.3f}. {_in_words(fit)}" for fit, weight in weighted), *warnings])
+    return "\n".join([_in_words(fitted), *warnings])
+
+
+def _in_words(fit: Fit) -> str:
+    lines = [f"{fit.spec.name}: {fit.verdict}", *_informed_in_words(fit)]
+    return "\n".join([*lines, *_set_aside(fit), *_not_covered(fit)])
 
 
 def _informed_in_words(fit: Fit) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which parameters the data inform: widths of posteriors and priors."""
+"""Tables of the parameters: their posteriors, and which of them the data inform."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.inference.diagnostics import summarise
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.statistical_model.model_files import FAMILIES, Prior
 from bayes_cpt.statistical_model.observations import Observations, observe
@@ -36,6 +37,31 @@ For log-normal priors it is the scale of the logarithm.
 """
 IN_UNITS = frozenset({"Normal", "HalfNormal", "Uniform"})
 """Families whose widths are in the prior's unit."""
+
+
+def summary(fit: Fit) -> pd.DataFrame:
+    """Return a table of the parameters and the law's own coefficients.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+
+    Returns
+    -------
+    DataFrame
+        One row per parameter and domain: mean, sd, 90 % interval, bulk and tail ESS, R-hat, Monte Carlo errors.
+
+    References
+    ----------
+    Vehtari et al., *Rank-normalization, folding, and localization: An improved R-hat*, Bayesian Analysis 16, 2021.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.summary(bc.load("fit.nc")).loc["alpha[pt]", ["mean", "sd", "r_hat"]]  # doctest: +SKIP
+    """
+    return summarise(fit.tree, ci_prob=0.9, round_to="none")
 
 
 def informed(fit: Fit) -> pd.DataFrame:

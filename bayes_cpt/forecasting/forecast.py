@@ -16,6 +16,7 @@ from bayes_cpt.forecasting.run_correlation import keyed_draws, new_effects
 from bayes_cpt.forecasting.trajectories import batch, effects_on, past, paths
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit, with_draws
+from bayes_cpt.plausibility.findings import sentences
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.identifiability import beyond_data
 from bayes_cpt.runs.plans import Plan, family, resolve
@@ -91,7 +92,7 @@ def forecast(
         end of a run and, for out-of-domain sets, in pre-training. ``transfer_loss`` (chain, draw, run, domain): the
         loss at the transfer point, without noise. ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak,
         end_step, parent, and ``extrapolates``, the settings in which a run is outside the range of the measured runs
-        (empty if none).
+        (empty if none). Attribute ``findings``: what is hardly right in the fitted data, one sentence per line.
 
     Raises
     ------
@@ -312,5 +313,5 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
             "extrapolates": ("run", [", ".join(outside[run]) for run in names]),
             "parent": ("run", runs["parent"].fillna("").astype(str).to_numpy(object).astype(str)),
         },
-        attrs={"warning": "" if fit.converged else fit.verdict},
+        attrs={"warning": "" if fit.converged else fit.verdict, "findings": "\n".join(sentences(fit.findings))},
     )

@@ -12,6 +12,8 @@ from bayes_cpt._support.files import read_table
 from bayes_cpt.errors import DataError
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions
+from bayes_cpt.plausibility.checks import vetted, warned
+from bayes_cpt.plausibility.findings import Finding
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import ModelSpec, read_spec
@@ -63,6 +65,16 @@ class Average:
     def every_domain(self) -> tuple[str, ...]:
         """All fitted domains: the laws', then the out-of-domain sets."""
         return self.fits[0].every_domain
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is hardly right in the fitted data."""
+        return self.fits[0].findings
+
+    @property
+    def outliers(self) -> pd.DataFrame:
+        """Points that were set aside; see `Fit`."""
+        return self.fits[0].outliers
 
     @property
     def converged(self) -> bool:
@@ -127,13 +139,14 @@ def fit_average(
     weights: Mapping[str, float] | None = None,
     *,
     domains: Sequence[str] | None = None,
+    accept: Sequence[str] = (),
     **sampler: Unpack[SamplerOptions],
 ) -> Average:
     """Fit several models to the same curves, and average them.
 
     Parameters
     ----------
-    curves, domains, **sampler
+    curves, domains, accept, **sampler
         See `bayes_cpt.fit`.
     models
         Names of shipped models, paths of model files, or values of type `ModelSpec`.
@@ -147,8 +160,9 @@ def fit_average(
 
     Raises
     ------
-    DataError, SpecError
-        If a model does not fit the data, or the weights do not match the models: before anything is sampled.
+    CurvesError, DataError, SpecError
+        If the data cannot be right, a model does not fit them, or the weights do not match the models: before anything
+        is sampled.
 
     Examples
     --------
@@ -161,8 +175,11 @@ def fit_average(
     check_models(names)
     chosen_weights(names, weights)
     settings = DEFAULTS.changed(sampler)
-    compiled = prepare_all(curves, specs, domains)
+    checked = warned(vetted(curves, domains, accept))
+    compiled = prepare_all(checked.curves, specs, domains)
     fits = [fit_prepared(prepared, settings) for prepared in compiled.values()]
+    for fitted in fits:
+        fitted.tree.attrs.update(checked.attributes)
     return average(fits, weights)
 
 

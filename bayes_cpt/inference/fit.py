@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from bayes_cpt._support.progress import live_line, quiet
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.inference.approximation import Approximation, around
-from bayes_cpt.inference.diagnostics import diagnose, modes_in_words, summarise
+from bayes_cpt.inference.diagnostics import diagnose, modes_in_words
 from bayes_cpt.inference.sampling import Block, Drawn, sample_blocks
 from bayes_cpt.inference.settings import DEFAULTS, SamplerOptions, SamplerSettings
+from bayes_cpt.plausibility.checks import vetted, warned
+from bayes_cpt.plausibility.findings import Finding, from_text
+from bayes_cpt.plausibility.outliers import COLUMNS
 from bayes_cpt.posterior.data_groups import measured_points, observed_losses
 from bayes_cpt.posterior.density import Density, blocks, replaced
 from bayes_cpt.posterior.parameters import parameter_tree
@@ -100,6 +103,16 @@ class Fit:
         """What the diagnostics say, in words."""
         return str(self.tree.attrs["verdict"])
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is hardly right in the fitted data; see `bayes_cpt.findings`."""
+        return from_text(self.tree.attrs.get("findings", "[]"))
+
+    @property
+    def outliers(self) -> pd.DataFrame:
+        """Points that were set aside, since they stand out: run, step, domain, loss, expected (loss), finding."""
+        return pd.DataFrame(json.loads(self.tree.attrs.get("outliers", "[]")), columns=list(COLUMNS))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -149,6 +162,7 @@ def fit(
     model: str | Path | ModelSpec = DEFAULT_MODEL,
     *,
     domains: Sequence[str] | None = None,
+    accept: Sequence[str] = (),
     **sampler: Unpack[SamplerOptions],
 ) -> Fit:
     """Fit a model to curves by MCMC.
@@ -162,6 +176,8 @@ def fit(
     domains
         By default all that were measured: ``pt`` and ``cpt`` by the law; others, in continual pre-training, as a
         combination of the two.
+    accept
+        Names of findings (`bayes_cpt.findings`) that are right all the same: a refusal becomes a warning.
     **sampler
         draws, tune, chains, seed, progress: see `bayes_cpt.SamplerSettings`.
 
@@ -172,8 +188,8 @@ def fit(
 
     Raises
     ------
-    DataError, SpecError
-        If the data or the model file do not fit the law.
+    CurvesError, DataError, SpecError
+        If the data cannot be right (`bayes_cpt.findings`), or they or the model file do not fit the law.
     SamplingError
         If the sampler stopped early or gave draws that are not finite.
     KeyboardInterrupt
@@ -191,7 +207,10 @@ def fit(
     >>> print(fit.verdict)  # doctest: +SKIP
     """
     settings = DEFAULTS.changed(sampler)
-    return fit_prepared(prepare(curves, model, domains=domains), settings)
+    checked = warned(vetted(curves, domains, accept))
+    fitted = fit_prepared(prepare(checked.curves, model, domains=domains), settings)
+    fitted.tree.attrs.update(checked.attributes)
+    return fitted
 
 
 def prepare(
@@ -360,31 +379,6 @@ def _kept_points(observations: Observations, left_out: Holdout) -> NDArray[np.bo
     """Return whether each point of the design (points,) is fitted."""
     design = observations.design
     return design.step < left_out.first_steps(design.runs)[design.run]
-
-
-def summary(fit: Fit) -> pd.DataFrame:
-    """Return a table of the parameters and the law's own coefficients.
-
-    Parameters
-    ----------
-    fit
-        The fit.
-
-    Returns
-    -------
-    DataFrame
-        One row per parameter and domain: mean, sd, 90 % interval, bulk and tail ESS, R-hat, Monte Carlo errors.
-
-    References
-    ----------
-    Vehtari et al., *Rank-normalization, folding, and localization: An improved R-hat*, Bayesian Analysis 16, 2021.
-
-    Examples
-    --------
-    >>> import bayes_cpt as bc
-    >>> bc.summary(bc.load("fit.nc")).loc["alpha[pt]", ["mean", "sd", "r_hat"]]  # doctest: +SKIP
-    """
-    return summarise(fit.tree, ci_prob=0.9, round_to="none")
 
 
 def with_draws(fit: Fit, places: IntArray) -> Fit:

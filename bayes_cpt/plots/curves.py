@@ -3,17 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bayes_cpt.errors import DataError
-from bayes_cpt.plots.style import GREY, colour_by, domain_order, grid, learning_rate_axis, legend_entries, put_legend
+from bayes_cpt.plots.style import (
+    GREY,
+    colour_by,
+    crosses,
+    domain_order,
+    grid,
+    learning_rate_axis,
+    legend_entries,
+    put_legend,
+)
 from bayes_cpt.runs.curves import Curves
 
 PHASES = {"pt": "Pre-training", "cpt": "Continual pre-training"}
 
 
-def plot_curves(curves: Curves) -> Figure:
+def plot_curves(curves: Curves, outliers: pd.DataFrame | None = None) -> Figure:
     r"""Draw measured losses, one row per domain, and the learning rate (LR) below; PT and CPT have separate columns.
 
     CPT runs are coloured by their replay ratio, and their steps count from the transfer point. PT runs are grey; a
@@ -23,6 +33,8 @@ def plot_curves(curves: Curves) -> Figure:
     ----------
     curves
         The runs.
+    outliers
+        Points that are set aside (run, step, domain, loss), drawn as crosses.
 
     Returns
     -------
@@ -49,13 +61,15 @@ def plot_curves(curves: Curves) -> Figure:
     figure, axes = grid(len(domains) + 1, len(phases), 5.0, 2.0, sharex="col")
     entries: dict[str, Any] = {}
     for phase, column in zip(phases, axes.T, strict=True):
-        _curves_of_phase(curves, phase, domains, column)
+        _curves_of_phase(curves, phase, domains, column, outliers)
         entries |= legend_entries(column[-1])
     put_legend(figure, entries)
     return figure
 
 
-def _curves_of_phase(curves: Curves, phase: str, domains: Sequence[str], column: Sequence[Axes]) -> None:
+def _curves_of_phase(
+    curves: Curves, phase: str, domains: Sequence[str], column: Sequence[Axes], outliers: pd.DataFrame | None
+) -> None:
     runs = curves.runs[curves.runs["phase"] == phase]
     colours = colour_by(sorted(runs["replay"].dropna().unique()))
     for run, replay in runs["replay"].sort_values().items():
@@ -72,6 +86,8 @@ def _curves_of_phase(curves: Curves, phase: str, domains: Sequence[str], column:
         for domain, axes in zip(domains, column, strict=False):
             measured = losses[losses["domain"] == domain]
             axes.plot(start + measured["step"], measured["loss"], **style)
+            if outliers is not None:
+                crosses(axes, outliers, str(run), domain, start)
         column[-1].plot(start + lr["step"], lr["lr"], **style)
     column[0].set_title(PHASES[phase])
     for domain, axes in zip(domains, column, strict=False):

@@ -16,6 +16,7 @@ from bayes_cpt.plots.style import (
     GREY,
     MOST_RUNS,
     colour_by,
+    crosses,
     grid,
     learning_rate_axis,
     legend_entries,
@@ -32,7 +33,13 @@ PRIOR_RANGE = (0.02, 0.95)
 """Quantiles of the prior draws that limit the axis of losses."""
 
 
-def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequence[str] | None = None) -> Figure:
+def plot_forecast(
+    forecast: xr.Dataset,
+    curves: Curves | None = None,
+    runs: Sequence[str] | None = None,
+    *,
+    outliers: pd.DataFrame | None = None,
+) -> Figure:
     """Draw intervals and medians of forecast losses: one row per domain, one column per run, and the LR below.
 
     Parameters
@@ -44,6 +51,8 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
         Measured losses, drawn as dots for runs of the same name.
     runs
         Runs to draw, at most 8; by default the first 8.
+    outliers
+        Points that were set aside, as a fit has them, drawn as crosses for runs of the same name.
 
     Returns
     -------
@@ -68,6 +77,8 @@ def plot_forecast(forecast: xr.Dataset, curves: Curves | None = None, runs: Sequ
             _bands(panel, part["loss"].sel(domain=domain))
             if curves is not None:
                 _dots(panel, curves.losses, run, domain)
+            if outliers is not None:
+                crosses(panel, outliers, run, domain)
         marker = "." if part.sizes["step"] < FEW_STEPS else None
         column[-1].plot(part["step"], part["learning_rate"], color=GREY, linewidth=1.2, marker=marker)
         column[0].set_title(_run_title(part, run), fontsize="small")

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
@@ -93,6 +94,13 @@ def put_title(figure: Figure, *notes: str) -> None:
     lines = [textwrap.fill(note, int(10 * figure.get_figwidth())) for note in notes if note]
     if lines:
         figure.suptitle("\n".join(lines), fontsize="medium")
+
+
+def crosses(axes: Axes, points: pd.DataFrame, run: str, domain: str, start: int = 0) -> None:
+    """Mark the points of a run that are set aside; ``start`` is the place of its step 0."""
+    own = points[(points["run"] == run) & (points["domain"] == domain)]
+    if len(own):
+        axes.plot(start + own["step"], own["loss"], "rx", markersize=6, label="set aside")
 
 
 def domain_order(domains: Sequence[str]) -> list[str]:

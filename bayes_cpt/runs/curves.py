@@ -103,10 +103,21 @@ class Curves:
     def _lineages(self) -> dict[str, Lineage]:
         return {}
 
-    def _traced(self, run: str) -> Lineage:
+    def ancestry(self, run: str) -> list[str]:
+        """Return the names of a run's ancestors, oldest first, and its own; no LR is looked at.
+
+        Raises
+        ------
+        DataError
+            If there is no such run, or an ancestor is missing.
+        """
         names = [self._known(run)]
         while (parent := self.records[names[0]].parent) is not None:
             names.insert(0, self._known(parent))
+        return names
+
+    def _traced(self, run: str) -> Lineage:
+        names = self.ancestry(run)
         records = tuple(self.records[name] for name in names)
         before = [self.rates[name][: child.parent_step] for name, child in zip(names, records[1:], strict=False)]
         return Lineage(tuple(names), records, (*before, self.rates[run]))
@@ -195,7 +206,7 @@ def select(curves: Curves, where: str | None = None, domains: Sequence[str] | No
     for domain in domains or []:
         if domain not in present:
             raise DataError(f"No domain {domain!r}{hint(domain, present)}; the domains are {', '.join(present)}.")
-    names = {name for run in kept for name in curves.lineage(run).runs}
+    names = {name for run in kept for name in curves.ancestry(run)}
     wanted = present if domains is None else domains
     chosen = curves.only(names)
     losses = chosen.losses[chosen.losses["domain"].isin(wanted)]

@@ -80,6 +80,10 @@ def lineage_tree(curves: Curves) -> str:
     return "\n".join(line for root in roots for line in branch(str(root), 0))
 
 
+SAME_PEAK = 0.01
+"""Share by which peak LRs differ and count as one: a log that has not every step may miss the peak by as much."""
+
+
 class Gap(NamedTuple):
     """Something that runs do not identify.
 
@@ -226,9 +230,10 @@ def _of_checkpoints(curves: Curves, cpt: pd.DataFrame) -> Iterator[Gap]:
 
 
 def _of_range(cpt: pd.DataFrame) -> Iterator[Gap]:
-    for about, column, label in (("length", "steps", "length in steps"), ("peak", "peak_lr", "peak LR")):
-        values = cpt[column].unique()
-        if len(values) == 1:
+    settings = (("length", "steps", "length in steps", 0.0), ("peak", "peak_lr", "peak LR", SAME_PEAK))
+    for about, column, label, share in settings:
+        values = cpt[column].sort_values(ascending=False).to_numpy()
+        if len(values) and values[-1] >= values[0] * (1 - share):
             yield Gap(
                 about,
                 f"All CPT runs have one {label}, {values[0]:,g}",
@@ -239,6 +244,8 @@ def _of_range(cpt: pd.DataFrame) -> Iterator[Gap]:
 
 
 def _of_joint_range(cpt: pd.DataFrame) -> Iterator[Gap]:
+    cpt = cpt.assign(peak_lr=_one_value(cpt["peak_lr"]))
+
     def differs(column: str) -> pd.Series:
         """Return whether a run differs from the most common value; a missing value does not."""
         return cpt[column].notna() & ~cpt[column].isin(cpt[column].mode()[:1])
@@ -258,6 +265,13 @@ def _of_joint_range(cpt: pd.DataFrame) -> Iterator[Gap]:
             "the data do not identify their joint effect, which rests on the form of the law",
             "add a CPT run that differs in both",
         )
+
+
+def _one_value(peaks: pd.Series) -> pd.Series:
+    """Replace peaks that differ by logging alone by the largest of them."""
+    ordered = peaks.sort_values(ascending=False)
+    group = (ordered < ordered.shift() * (1 - SAME_PEAK)).cumsum()
+    return ordered.groupby(group).transform("max").reindex(peaks.index)
 
 
 def _of_sizes(table: pd.DataFrame) -> Iterator[Gap]:
@@ -339,8 +353,9 @@ def _range(curves: Curves, run: str) -> Range:
 
 
 def _outside(settings: Range, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[str, ...]:
-    slack = 1e-6
-    below, above = settings < lower * (1 - slack) - slack**2, settings > upper * (1 + slack) + slack**2
+    slack = np.full(len(Range._fields), 1e-6)
+    slack[Range._fields.index("peak_learning_rate")] = SAME_PEAK
+    below, above = settings < lower * (1 - slack) - 1e-12, settings > upper * (1 + slack) + 1e-12
     # the first part of a longer run is a shorter run, so only a longer one is new
     below[: Range._fields.index("length") + 1] = False
     return tuple(name.replace("_", " ") for name, out in zip(Range._fields, below | above, strict=True) if out)

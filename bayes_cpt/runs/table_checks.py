@@ -26,6 +26,9 @@ MOST_SHOWN = 50
 SHOWN = 5
 """Maximum number of rows or names that a message lists; it gives the number of the others."""
 
+COUNTED = "if steps go on from those of the parent, subtract parent_step from all of them"
+"""What a step out of range may mean; a row that is added would not mend it."""
+
 COLUMNS: dict[str, tuple[str, ...]] = {
     "runs": ("run", "phase", "parent", "parent_step", "replay", "model_size", "batch_tokens", "seed"),
     "lr": ("run", "step", "lr"),
@@ -307,7 +310,7 @@ def _lr_rules(cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | None
     yield Rule("step", "an integer from 1", ~(_is_integer(step) & (step >= 1)))
     yield Rule("step", LONG, step > MOST_STEPS)
     late = (step == step.groupby(lr["run"]).transform("min")) & (step > 1)
-    yield Rule("step", "1 at the start of a run", late)
+    yield Rule("step", f"1 at the start of a run ({COUNTED}; else list the LR of step 1)", late)
     yield Rule("lr", "a finite number, 0 or more", ~rate.between(0, np.inf, inclusive="left"))
     yield Rule("lr", f"at most {LARGEST_RATE:g}", rate.between(LARGEST_RATE, np.inf, inclusive="neither"))
 
@@ -323,7 +326,7 @@ def _loss_rules(cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame 
     yield Rule("loss", f"at most {LARGEST_LOSS:g}", loss.between(LARGEST_LOSS, np.inf, inclusive="neither"))
     if family is not None:
         end = losses["run"].map(family["end"]).astype(float)
-        right = "within the run's schedule of learning rates"
+        right = f"within the run's schedule of learning rates ({COUNTED})"
         yield Rule("step", right, step > end, "it ends at step {:,.0f}", end)
         untrained = losses["run"].isin(family.index[family["from_scratch"]]) & (step == 0)
         yield Rule("step", "1 or more in a run from scratch (laws do not describe an untrained model)", untrained)

@@ -125,6 +125,14 @@ def test_curves_have_a_panel_a_domain_and_phase_and_a_line_a_run(tiny: Curves):
     assert [axes.get_xlabel() for axes in rows[-1]] == ["PT step", "CPT step"]
 
 
+def test_points_that_are_set_aside_are_crosses(tiny: Curves):
+    outliers = tiny.losses[(tiny.losses["run"] == "pt_decay") & (tiny.losses["step"] == 10)]
+    drawn = [line for panel in plot_curves(tiny, outliers).axes for line in panel.lines if line.get_marker() == "x"]
+    assert [line.get_xydata().tolist() for line in drawn] == [[[90, loss]] for loss in outliers["loss"]]
+    drawn = plot_forecast(forecast(["pt_decay"], [0.0], [20]), tiny, outliers=outliers)
+    assert [line.get_xdata().tolist() for line in drawn.axes[0].lines if line.get_marker() == "x"] == [[10]]
+
+
 def test_a_branch_of_pre_training_goes_on_from_its_parent(tiny: Curves):
     (const, decay), (first, _) = (axes.lines for axes in panels(plot_curves(tiny), 2)[0])
     assert (xs(const).max(), xs(decay).min(), xs(decay).max()) == (100, 90, 100)

@@ -105,3 +105,14 @@ def test_plans_within_the_data_do_not_extrapolate_and_others_say_in_what(microcp
     without_full = select(larger, "replay != 1")
     planned = resolve(plan(parent="pt_m_wsd000", replay=0.9, schedule=constant(peak=1e-3, steps=500)), without_full)
     assert list(beyond_data(planned, without_full).values()) == [("replay ratio",)]
+
+
+def test_peaks_that_logs_missed_by_less_than_a_per_cent_are_one(tiny: Curves):
+    def with_peak(rate: float) -> Curves:
+        missed = (tiny.lr["run"] == "cpt_r50") & (tiny.lr["step"] == 10)
+        return Curves(tiny.runs, tiny.lr.assign(lr=tiny.lr["lr"].where(~missed, rate)), tiny.losses)
+
+    assert any("All CPT runs have one peak LR, 0.001" in sentence for sentence in not_identified(with_peak(0.000995)))
+    assert not any("one peak LR" in sentence for sentence in not_identified(with_peak(0.0009)))
+    planned = plan(parent="pt_decay", replay=0.5, schedule=wsd(peak=1.008e-3, steps=40, warmup=10))
+    assert "peak learning rate" not in beyond_data(resolve(planned, tiny), tiny)["pt_decay_r050"]

@@ -146,7 +146,10 @@ FAULTS: dict[str, tuple[Break, list[str]]] = {
     "lr negative": (swap("lr.csv", "cpt_r00,10,0.001", "cpt_r00,10,-0.001"), ["lr must be", "row 7 has '-0.001'"]),
     "lr infinite": (swap("lr.csv", "cpt_r00,10,0.001", "cpt_r00,10,inf"), ["lr must be a finite", "row 7 has 'inf'"]),
     "lr from 0": (swap("lr.csv", "cpt_r00,1,", "cpt_r00,0,"), ["step must be an integer from 1", "row 6 has '0'"]),
-    "lr starts late": (swap("lr.csv", "cpt_r00,1,", "cpt_r00,2,"), ["step must be 1 at the start", "row 6 has '2'"]),
+    "lr starts late": (
+        swap("lr.csv", "cpt_r00,1,", "cpt_r00,2,"),
+        ["step must be 1 at the start", "subtract parent_step from all of them", "row 6 has '2'"],
+    ),
     "lr within a step": (swap("lr.csv", "cpt_r00,10,", "cpt_r00,9.5,"), ["step must be an integer", "row 7 has '9.5'"]),
     "loss too late": (
         add("losses.csv", "cpt_r50,51,pt,3"),
