@@ -1,14 +1,11 @@
 """Arguments and options that commands share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bayes_cpt.errors import BayesCptError
-
-if TYPE_CHECKING:
-    pass
 
 FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".eps")
 """Endings of the names of figures that can be written."""

@@ -10,7 +10,6 @@ from typing import NamedTuple, Unpack
 import numpy as np
 import pandas as pd
 
-from bayes_cpt._support.files import read_table
 from bayes_cpt.errors import DataError, hint
 from bayes_cpt.evaluation.scores import averaged, score_draws
 from bayes_cpt.forecasting.forecast import forecast
@@ -25,8 +24,6 @@ from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import observe
 
-NAMED, NUMBERS = ("fold", "run", "domain", "leave"), ("folds", "mae", "cover50", "cover90", "stretch")
-"""Columns that a table of scores must have."""
 FAR = {"cover50": 0.15, "cover90": 0.1}
 """Largest difference of coverage and nominal level at which intervals can be trusted."""
 
@@ -368,35 +365,3 @@ def _stretch(points: pd.DataFrame) -> float:
     error = points["loss"] - points["q50"]
     half_width = np.where(error > 0, points["q95"] - points["q50"], points["q50"] - points["q05"])
     return float(np.quantile(np.abs(error) / half_width, 0.9))
-
-
-def read_scores(path: str | Path) -> pd.DataFrame:
-    """Read the table that ``bayes-cpt backtest`` wrote.
-
-    Parameters
-    ----------
-    path
-        The CSV file.
-
-    Returns
-    -------
-    DataFrame
-        As ``table`` of a `Backtest`.
-
-    Raises
-    ------
-    DataError
-        If the file does not exist, or is another table.
-
-    Examples
-    --------
-    >>> print(bc.verdict(bc.read_scores("backtest.csv")))  # doctest: +SKIP
-    """
-    table = read_table(path, (*NAMED, "converged", *NUMBERS), "is not a table of bayes-cpt backtest")
-    if not table["converged"].isin(["True", "False"]).all():
-        raise DataError(f"{path} is not a table of bayes-cpt backtest: converged must be True or False")
-    known = {"mae", "wis", "crps", "cover50", "cover80", "cover90", "width90", "rmse", "points", *NUMBERS} & set(table)
-    numbers = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in sorted(known)}
-    if wrong := [name for name, values in numbers.items() if not np.isfinite(values).all()]:
-        raise DataError(f"{path} is not a table of bayes-cpt backtest: {', '.join(wrong)} must be numbers")
-    return table.assign(converged=table["converged"] == "True", **numbers)

@@ -1,14 +1,19 @@
 """Scores of forecasts against measured losses."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_cpt._support.files import read_table
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import DataError
 from bayes_cpt.forecasting.forecast_table import LEVELS
+
+NAMED, NUMBERS = ("fold", "run", "domain", "leave"), ("folds", "mae", "cover50", "cover90", "stretch")
+"""Columns that a table of scores must have."""
 
 
 def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
@@ -127,3 +132,35 @@ def averaged(points: pd.DataFrame, by: Sequence[str] = ("run", "domain")) -> pd.
     groups = points.assign(mae=points["error"].abs(), mse=points["error"] ** 2).groupby(list(by), sort=False)
     means = groups[["mse", *(name for name in MEANS if name == "mae" or name in points)]].mean()
     return means.assign(rmse=np.sqrt(means.pop("mse")), points=groups.size())
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read the table that ``bayes-cpt backtest`` wrote.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+
+    Returns
+    -------
+    DataFrame
+        As ``table`` of a `Backtest`.
+
+    Raises
+    ------
+    DataError
+        If the file does not exist, or is another table.
+
+    Examples
+    --------
+    >>> print(bc.verdict(bc.read_scores("backtest.csv")))  # doctest: +SKIP
+    """
+    table = read_table(path, (*NAMED, "converged", *NUMBERS), "is not a table of bayes-cpt backtest")
+    if not table["converged"].isin(["True", "False"]).all():
+        raise DataError(f"{path} is not a table of bayes-cpt backtest: converged must be True or False")
+    known = {"mae", "wis", "crps", "cover50", "cover80", "cover90", "width90", "rmse", "points", *NUMBERS} & set(table)
+    numbers = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in sorted(known)}
+    if wrong := [name for name, values in numbers.items() if not np.isfinite(values).all()]:
+        raise DataError(f"{path} is not a table of bayes-cpt backtest: {', '.join(wrong)} must be numbers")
+    return table.assign(converged=table["converged"] == "True", **numbers)

@@ -134,8 +134,7 @@ def cells_of_frame(frame: pd.DataFrame, kind: str) -> tuple[Cells | None, list[s
 
 
 def _header_faults(name: str, kind: str, header: list[str]) -> list[str]:
-    twice = sorted({column for column in header if header.count(column) > 1})
-    extra = [column for column in header if column not in COLUMNS[kind]]
+    twice, extra = sorted({c for c in header if header.count(c) > 1}), [c for c in header if c not in COLUMNS[kind]]
     lacking = [column for column in COLUMNS[kind] if column not in header]
     named = [column for column in lacking if column not in OPTIONAL or hint(column, extra)]
     shown = [f"{quoted(column)}{hint(column, named) if column in extra else ''}" for column in header]
@@ -303,8 +302,7 @@ def _foreign_runs(table: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[
         yield Rule("run", "in the table of runs too", foreign & ~table["run"].duplicated())
 
 
-def _lr_rules(cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
-    del cells
+def _lr_rules(_cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
     step, rate = lr["step"], lr["lr"]
     yield from _foreign_runs(lr, family)
     yield Rule("step", "an integer from 1", ~(_is_integer(step) & (step >= 1)))
@@ -315,8 +313,7 @@ def _lr_rules(cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | None
     yield Rule("lr", f"at most {LARGEST_RATE:g}", rate.between(LARGEST_RATE, np.inf, inclusive="neither"))
 
 
-def _loss_rules(cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
-    del cells
+def _loss_rules(_cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
     step, loss = losses["step"], losses["loss"]
     yield from _foreign_runs(losses, family)
     yield Rule("domain", "a name", losses["domain"] == "")

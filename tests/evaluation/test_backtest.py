@@ -10,8 +10,8 @@ import xarray as xr
 
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError
-from bayes_cpt.evaluation.backtest import Backtest, backtest, folds, means, read_scores, verdict
-from bayes_cpt.evaluation.scores import score_draws
+from bayes_cpt.evaluation.backtest import Backtest, backtest, folds, means, verdict
+from bayes_cpt.evaluation.scores import read_scores, score_draws
 from bayes_cpt.inference.fit import Prepared, fit_prepared, prepare
 from bayes_cpt.inference.settings import REFIT
 from bayes_cpt.runs.holdout import Holdout
