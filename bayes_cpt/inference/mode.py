@@ -19,6 +19,8 @@ LONGEST = 0.7
 """Longest Newton step in any coordinate: most are logarithms."""
 STRIDES = np.array([2.0, 4.0, 8.0])
 """Multiples of a step that are tried too: ridges are curved, and damped steps are short."""
+WIDEST = 5.0
+"""Largest standard deviation of a coordinate by the curvature: priors are narrower."""
 DIFFERENCE = 1e-5
 """Step of the differences of gradients."""
 SLIGHT = 0.01
@@ -112,7 +114,9 @@ def whitening_scale(precision: FloatArray) -> FloatArray:
         (..., size, size).
     """
     unit, values, vectors = principal_axes(precision)
-    return unit[..., :, None] * vectors / np.sqrt(np.maximum(values, 1e-3))[..., None, :]
+    scale = unit[..., :, None] * vectors / np.sqrt(np.maximum(values, 1e-3))[..., None, :]
+    deviation = np.sqrt((scale**2).sum(axis=-1, keepdims=True))
+    return scale * np.minimum(WIDEST / deviation, 1)
 
 
 def principal_axes(precision: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
