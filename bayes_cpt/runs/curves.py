@@ -11,6 +11,7 @@ from bayes_cpt._support.conditions import matching
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError, hint, quoted
 from bayes_cpt.runs.lineage import Lineage, RunRecord
+from bayes_cpt.runs.schedule_checks import MOST_STEPS
 from bayes_cpt.runs.table_checks import listed
 
 
@@ -74,6 +75,10 @@ class Curves:
         by_run = {}
         for run, (step, rate) in self.listed_rates.items():
             schedule = step.tobytes(), rate.tobytes()
+            if step[-1] > MOST_STEPS:
+                raise DataError(
+                    f"run {run!r} has {step[-1]:,} steps; at most {MOST_STEPS:,} are read: are these tokens?"
+                )
             if schedule not in found:
                 found[schedule] = np.interp(np.arange(1, step[-1] + 1), step, rate)
             by_run[run] = found[schedule]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bayes_cpt._support.files import read_text
 from bayes_cpt.errors import DataError, hint, quoted
-from bayes_cpt.runs.schedule_checks import LARGEST_RATE, MOST_STEPS
+from bayes_cpt.runs.schedule_checks import LARGEST_RATE
 
 MINIMUM_POINTS = 8
 """Minimum number of measured points of a domain, over all runs, to fit a law to."""
@@ -39,9 +39,6 @@ NAMES = {"run", "phase", "parent", "domain"}
 OPTIONAL = {"model_size", "batch_tokens", "seed"}
 LARGEST_INTEGER = 2**53  # floats represent all integers up to this one
 LARGEST_LOSS, LONGEST_NAME = 1e6, 200
-
-
-LONG = f"at most {MOST_STEPS:,} (optimiser steps; are these tokens?)"
 
 
 class Cells(NamedTuple):
@@ -268,7 +265,6 @@ def _run_rules(cells: pd.DataFrame, runs: pd.DataFrame, family: pd.DataFrame | N
     for column in ("model_size", "batch_tokens"):
         positive = _is_integer(runs[column]) & (runs[column] > 0)
         yield Rule(column, "a positive integer or empty", filled[column] & ~positive)
-    yield Rule("parent_step", LONG, step > MOST_STEPS)
     yield Rule("seed", "an integer below 2**53 or empty", filled["seed"] & ~_is_integer(runs["seed"]))
     if family is not None:
         yield from _family_rules(runs, family)
@@ -306,7 +302,6 @@ def _lr_rules(_cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | Non
     step, rate = lr["step"], lr["lr"]
     yield from _foreign_runs(lr, family)
     yield Rule("step", "an integer from 1", ~(_is_integer(step) & (step >= 1)))
-    yield Rule("step", LONG, step > MOST_STEPS)
     late = (step == step.groupby(lr["run"]).transform("min")) & (step > 1)
     yield Rule("step", f"1 at the start of a run ({COUNTED}; else list the LR of step 1)", late)
     yield Rule("lr", "a finite number, 0 or more", ~rate.between(0, np.inf, inclusive="left"))

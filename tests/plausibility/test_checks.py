@@ -221,8 +221,8 @@ def test_each_finding_has_its_row_in_the_documentation():
 
 # Strange data ---------------------------------------------------------------------------------------------------------
 
-RATES = st.sampled_from([0.0, 1e-300, 1e-12, 3e-4, 1e-3, 1.0, 1e300])
-LOSSES = st.one_of(st.floats(0.5, 12), st.sampled_from([1e-300, 1.0, 1e300]))
+RATES = st.sampled_from([0.0, 1e-300, 1e-12, 3e-4, 1e-3, 1.0, 1e3])
+LOSSES = st.one_of(st.floats(0.5, 12), st.sampled_from([1e-300, 1.0, 1e6]))
 
 
 @st.composite
