@@ -150,7 +150,7 @@ def test_other_tables_are_not_read_as_scores(tmp_path: Path):
     with pytest.raises(DataError, match="cannot be read"):
         read_scores(path)
     path.write_text("run,domain\na,pt\n")
-    with pytest.raises(DataError, match=r"not a table of bayes-cpt backtest: converged, cover50"):
+    with pytest.raises(DataError, match=r"not a table of bayes-cpt backtest: fold, .*cover50, .* missing"):
         read_scores(path)
 
 
