@@ -22,7 +22,7 @@ from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.calibration.uniformity import band, holm, uniformity
 from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation
 from bayes_cpt.inference.fit import Prepared
-from bayes_cpt.inference.mode import climb, precision, whitening_scale
+from bayes_cpt.inference.mode import climb, curvature, whitening_scale
 from bayes_cpt.inference.tempering import Kernel, Target, Walkers, moved, tempered, with_proposal
 from bayes_cpt.posterior.density import Densities, Density, side_by_side
 from bayes_cpt.posterior.priors import Entry, of_domain
@@ -214,7 +214,7 @@ def _approximations(density: Density, densities: Densities, members: int, random
     tried = np.broadcast_to(density.prior_draws(STARTS, random), (members, STARTS, density.size))
     starts = tried[np.arange(members), densities.values(tried).argmax(axis=1)]
     centre, _value = climb(densities, starts)
-    scale = INFLATION * whitening_scale(precision(densities, centre))
+    scale = INFLATION * whitening_scale(curvature(densities, centre)[2])
     return Approximation(centre[:, None], scale[:, None], np.zeros((members, 1)))
 
 

@@ -42,7 +42,7 @@ def approximate(densities: Densities, starts: FloatArray) -> Approximation:
     centre, value = climb(densities, starts)
     if not np.isfinite(value).any():
         raise DataError("the model has no finite density at any start: check the losses and the priors")
-    scale = whitening_scale(precision(densities, centre))
+    scale = whitening_scale(curvature(densities, centre)[2])
     evidence = value + np.linalg.slogdet(scale)[1]
     kept: list[int] = []
     for place in np.argsort(-evidence).tolist():
@@ -71,10 +71,10 @@ def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, FloatArr
 
 def _newton_step(densities: Densities, base: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the best of several damped Newton steps from a base, and the log density there."""
-    value, gradient = densities.at(base)
-    unit, curvature, axes = principal_axes(precision(densities, base))
+    value, gradient, curved = curvature(densities, base)
+    unit, curvatures, axes = principal_axes(curved)
     slope = (np.swapaxes(axes, 1, 2) @ (unit * gradient)[..., None])[..., 0]
-    damped = slope[:, None] / (np.abs(curvature)[:, None] + DAMPING[:, None])
+    damped = slope[:, None] / (np.abs(curvatures)[:, None] + DAMPING[:, None])
     step = unit[:, None] * (damped @ np.swapaxes(axes, 1, 2))
     step = step / np.maximum(np.abs(step).max(axis=-1, keepdims=True) / LONGEST, 1)
     found = _highest(densities, base[:, None] + step, (base, value))
@@ -95,14 +95,16 @@ def _highest(
     )
 
 
-def precision(densities: Densities, x: FloatArray) -> FloatArray:
-    """Return the negative second derivatives (members, size, size), by differences of gradients.
+def curvature(densities: Densities, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the log densities of vectors (members, size), their gradients and negative second derivatives.
 
-    Automatic second derivatives are wrong at the points of an interpolation grid.
+    The latter, (members, size, size), are differences of gradients: automatic second derivatives are wrong at the
+    points of an interpolation grid.
     """
-    moves = DIFFERENCE * np.eye(x.shape[1])
-    matrix = (densities.at(x)[1][:, None] - densities.at(x[:, None] + moves)[1]) / DIFFERENCE
-    return (matrix + np.swapaxes(matrix, 1, 2)) / 2
+    size = x.shape[1]
+    value, gradient = densities.at(x[:, None] + DIFFERENCE * np.eye(size + 1, size, -1))
+    matrix = (gradient[:, :1] - gradient[:, 1:]) / DIFFERENCE
+    return value[:, 0], gradient[:, 0], (matrix + np.swapaxes(matrix, 1, 2)) / 2
 
 
 def whitening_scale(precision: FloatArray) -> FloatArray:

@@ -41,6 +41,8 @@ TOGETHER = 32_000
 """Number of points, over all vectors, that are evaluated in one call: arrays of more do not fit into the cache."""
 ROWS = (16, 128)
 """Smallest and largest number of vectors evaluated in one call."""
+ROWS_PER_MEMBER = 16
+"""Number of vectors of each member evaluated in one call, where each member has losses of its own."""
 
 COMPILED = 16
 """Number of compiled functions of each kind that a process keeps."""
@@ -147,18 +149,22 @@ class SideBySide:
     data: Data
 
     def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the log densities of vectors (members, size) or (members, n, size), and their gradients."""
-        value, gradient = map(np.asarray, self.gradients(_by_member(x), self.data))
+        """Return the log densities (members, ...) of vectors (members, ..., size), and their gradients."""
+        value, gradient = self._in_calls(self.gradients, x)
         return finite(value.reshape(x.shape[:-1]), gradient.reshape(x.shape))
 
     def values(self, x: FloatArray) -> FloatArray:
-        """Return the log densities of vectors (members, size) or (members, n, size)."""
-        [value] = map(np.asarray, self.alone(_by_member(x), self.data))
+        """Return the log densities (members, ...) of vectors (members, ..., size)."""
+        [value] = self._in_calls(self.alone, x)
         return _finite_values(value.reshape(x.shape[:-1]))
 
-
-def _by_member(x: FloatArray) -> FloatArray:
-    return x if x.ndim == 3 else x[:, None]
+    def _in_calls(self, function: Callable[..., Sequence[jax.Array]], x: FloatArray) -> list[FloatArray]:
+        """Return what a compiled function returns of vectors, called with the same number per member each time."""
+        flat = x.reshape(len(x), -1, x.shape[-1])
+        spare = np.zeros((len(x), -flat.shape[1] % ROWS_PER_MEMBER, x.shape[-1]))
+        rows = np.concatenate([flat, spare], axis=1)
+        calls = [function(each, self.data) for each in np.split(rows, rows.shape[1] // ROWS_PER_MEMBER, axis=1)]
+        return [np.concatenate(part, axis=1)[:, : flat.shape[1]] for part in zip(*calls, strict=True)]
 
 
 def _finite_values(value: FloatArray) -> FloatArray:
