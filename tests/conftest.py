@@ -53,6 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=priority)
 
 
+def mostly_slow(values: Sequence[Any], *fast: Any) -> list[Any]:
+    """Return the values of a parametrised test, of which only some are in the quick loop."""
+    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def used_fixtures(item: pytest.Item) -> set[str]:
     """Return the names of all fixtures that a test uses."""
     return set(getattr(item, "fixturenames", ()))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import mostly_slow
 
 import bayes_cpt as bc
 from bayes_cpt.cli.main import main
@@ -185,7 +186,7 @@ def test_a_cut_fit_file_is_refused(tmp_path: Path, size: int):
 NAMES = ["null", "None", "nan", "NA", "007", "1e5", "a\nb", "a/b", "$x$", "[bold]", "é😀", "'", '"', "a,b", "-", "{}"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "null", "007", "a/b", "$x$", "é😀"))
 def test_names_of_runs_go_through_a_fit_file_and_a_folder(tmp_path: Path, name: str):
     fit = bc.load(SAVED)
     old = str(fit.curves.runs.index[-1])

@@ -4,6 +4,8 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -25,6 +27,13 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """Return the distributions that provide each importable name."""
+    return packages_distributions()
+
+
+@cache
 def third_party_imports(folder: str) -> set[str]:
     """Return the top-level names of the libraries that the files of a folder import at any depth."""
     found: set[str] = set()
@@ -47,7 +56,7 @@ DEVELOPMENT = {distribution(one) for one in PROJECT["dependency-groups"]["dev"]}
     [("bayes_cpt", RUNTIME | EXTRAS), ("tests", RUNTIME | DEVELOPMENT), ("benchmarks", RUNTIME | DEVELOPMENT)],
 )
 def test_what_is_imported_is_declared(folder: str, declared: set[str]):
-    providers = packages_distributions()
+    providers = distributions()
     for name in sorted(third_party_imports(folder)):
         assert {normal(one) for one in providers[name]} & declared, f"{folder} imports {name}: declare it"
 
@@ -59,7 +68,7 @@ def test_the_reader_of_imports_finds_them():
 
 def test_what_is_declared_is_imported():
     backends = {"netcdf4", "filelock"}  # xarray loads the one by name, JAX the other for its cache of bounded size
-    providers = packages_distributions()
+    providers = distributions()
     imported = {normal(one) for name in third_party_imports("bayes_cpt") for one in providers[name]}
     assert imported | backends >= RUNTIME | EXTRAS
 

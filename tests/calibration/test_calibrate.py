@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import mostly_slow
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.calibration.calibrate import LEVEL, LOG_DENSITY, Calibration, calibrate, simulated_losses
@@ -82,7 +83,7 @@ def test_only_the_line_of_a_faulty_parameter_leaves_the_band():
 # Truths and losses --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", model_names())
+@pytest.mark.parametrize("model", mostly_slow(model_names(), "annealing", "cpt-replay", "d-cpt"))
 def test_the_template_has_the_runs_that_the_law_describes(model: str):
     law = read_spec(model).law
     curves = pilot_runs(law, POINTS)

@@ -150,7 +150,7 @@ def test_the_risk_decides_between_a_safe_and_a_gambling_candidate():
 
 
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.sampled_from(sorted(RISKS)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=min(20, settings().max_examples), deadline=None)
 def test_a_common_offset_of_all_candidates_cancels(offset: list[float], risk: str):
     """An offset common to all candidates does not change their paired comparison."""
     moved = FOUR_DRAWS.assign(loss=FOUR_DRAWS["loss"] + xr.DataArray([offset], dims=("chain", "draw")))
@@ -164,7 +164,7 @@ def test_a_common_offset_of_all_candidates_cancels(offset: list[float], risk: st
     st.floats(-2, 2),
     st.floats(0.05, 0.95),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=min(50, settings().max_examples), deadline=None)
 def test_the_bound_needed_makes_a_candidate_feasible(changes: list[list[float]], bound: float, probability: float):
     candidates = forecast({f"r{i}": {"pt": draws} for i, draws in enumerate(changes)})
     limit = at_most("pt", change=bound, probability=probability)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import drawn_from_prior, history
+from conftest import drawn_from_prior, history, mostly_slow
 
 import bayes_cpt as bc
 from bayes_cpt.evaluation.meanings import GROUPS, NOISE, OTHER, meaning_of
@@ -49,7 +49,7 @@ def pilots(*ratios: float, peaks: tuple[float, ...] = (2e-3, 1e-3), decays: bool
     return bc.curves_from_frames(planned.runs.reset_index(), planned.lr, pd.concat(losses))
 
 
-@pytest.mark.parametrize("model", bc.model_names())
+@pytest.mark.parametrize("model", mostly_slow(bc.model_names(), "cpt-size", "open-multi-power", "d-cpt"))
 def test_every_shipped_model_has_words_for_its_parameters(model: str):
     fit = drawn_from_prior(model)
     said = lines(fit)

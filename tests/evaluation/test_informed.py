@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import drawn_from_prior
+from conftest import drawn_from_prior, mostly_slow
 from scipy import stats
 
 import bayes_cpt as bc
@@ -32,7 +32,7 @@ def test_widths_are_in_the_unit_of_the_prior(family: str, arguments: dict[str, f
     assert prior_width(Prior(family, arguments, unit, "a test"), observations, "cpt") == pytest.approx(width, rel=1e-3)
 
 
-@pytest.mark.parametrize("model", bc.model_names())
+@pytest.mark.parametrize("model", mostly_slow(bc.model_names(), "cpt-replay", "open-checkpoint"))
 def test_draws_of_the_prior_are_as_wide_as_the_prior(model: str):
     table = bc.informed(drawn_from_prior(model))
     assert not table["learnt"].any()

@@ -31,7 +31,7 @@ def test_progress_by_the_first_power_is_the_forward_area(schedule: str):
 
 
 @every_schedule
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=min(30, settings().max_examples))
 @given(power=st.floats(0.2, 1.3))
 def test_progress_sums_the_power_of_the_learning_rate(schedule: str, power: float):
     phase = pretraining(schedule)

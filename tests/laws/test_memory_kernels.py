@@ -79,7 +79,7 @@ def test_rows_and_weights_give_the_definition(name: str, schedule: str):
     np.testing.assert_allclose(found, expected, atol=4e-3)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=min(20, settings().max_examples))
 @given(rate_power=st.floats(0, 1.4), tail=st.floats(0.1, 8), memory=st.floats(5, 500))
 def test_the_multi_power_kernel_is_right_over_its_parameters(rate_power: float, tail: float, memory: float):
     one_drop = Phase(np.full(400, PEAK / 5), np.ones(400), np.append(0.8 * PEAK, np.zeros(399)), 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import drawn_from_prior
+from conftest import drawn_from_prior, mostly_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import MISTAKES, sound, spike, tokens, zero_rates
@@ -34,13 +34,13 @@ def thinned(curves: bc.Curves, every: int) -> bc.Curves:
 
 
 @pytest.mark.parametrize("folder", ["microcpt", "checkpoints"])
-@pytest.mark.parametrize("every", [1, 4, 10])
+@pytest.mark.parametrize("every", mostly_slow([1, 4, 10], 4))
 def test_nothing_is_found_in_measured_curves(folder: str, every: int):
     assert bc.findings(thinned(bc.read_curves(ROOT / "data" / folder), every)) == []
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", mostly_slow(range(4), 0))
 def test_nothing_is_found_in_sound_simulated_folders(size: str, seed: int):
     assert bc.findings(sound(seed, size).curves) == []
 
@@ -57,6 +57,7 @@ def test_a_run_in_progress_is_sound():
     assert bc.findings(curves.with_losses(done)) == []
 
 
+@pytest.mark.slow
 def test_templates_of_laws_are_sound():
     assert all(bc.findings(bc.pilot_runs(law)) == [] for law in bc.LAWS.values())
 
@@ -65,18 +66,19 @@ def test_templates_of_laws_are_sound():
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
-def test_mistakes_of_each_kind_are_named(kind: str):
+@pytest.mark.parametrize("seed", mostly_slow([1, 2], 1))
+@pytest.mark.parametrize("strength", mostly_slow([0.3, 0.9], 0.3))
+def test_mistakes_of_each_kind_are_named(kind: str, seed: int, strength: float):
     _mistake, names = MISTAKES[kind]
-    for seed in (1, 2):
-        for strength in (0.3, 0.9):
-            found = bc.findings(spoilt(kind, "medium", seed, strength))
-            assert {finding.name for finding in found} & set(names), (seed, strength, found)
+    found = bc.findings(spoilt(kind, "medium", seed, strength))
+    assert {finding.name for finding in found} & set(names), found
 
 
 SMALL = ("mixture", "dip", "epochs")
 """Kinds that six losses per run do not always show."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in MISTAKES if kind not in SMALL])
 def test_mistakes_in_small_folders_are_named(kind: str):
     _mistake, names = MISTAKES[kind]
