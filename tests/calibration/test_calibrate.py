@@ -137,7 +137,7 @@ def noisier(prepared: Prepared, parameters: Mapping[Entry, FloatArray], random: 
 
 
 def calibration(prepared: Prepared, **options) -> Calibration:
-    result = calibrate(prepared, simulations=SIMULATIONS, draws=15, seed=1, **options)
+    result = calibrate(prepared, simulations=SIMULATIONS, draws=15, moves=12, seed=1, **options)
     print(f"\n{result.verdict}\n{result.uniformity.sort_values('p').head(5).round(4)}")
     return result
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import scheduled
+from conftest import mostly_slow, scheduled
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
@@ -248,7 +248,7 @@ def test_curves_of_the_prior_can_be_drawn(known: bc.Curves):
 # The likelihood -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("in_likelihood", [False, True])
+@pytest.mark.parametrize("in_likelihood", mostly_slow([False, True], True))
 def test_the_density_is_that_of_a_normal(known: bc.Curves, in_likelihood: bool):
     text = read_spec("cpt").text
     before, after = text.split("[priors.k_scale]")
