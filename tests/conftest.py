@@ -261,7 +261,7 @@ def drawn_from_prior(
 
     def draw(name: str, prior: Prior, domain: str) -> np.ndarray:
         place = domain or observations.domains[0]
-        arguments = [prior.argument(key, place) for key in FAMILIES[prior.family].arguments]
+        arguments = [prior.argument(key, observations.names.role(place)) for key in FAMILIES[prior.family].arguments]
         unit, factor = observations.scale(prior.unit, place), (narrow or {}).get((name, domain), 1.0)
         if prior.family == "LogNormal":
             return arguments[0] * unit * np.exp(factor * arguments[1] * random.standard_normal((2, 4000)))
@@ -282,7 +282,9 @@ def drawn_from_prior(
     tree = xr.DataTree.from_dict({"posterior": xr.Dataset(parameters)})
     tree.attrs = {"converged": 1, "verdict": "converged (by construction)"}
     models = {
-        domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
+        domain: DomainModel(
+            spec.law, spec.components, domain, observations.fitted_range, observations.names.role(domain)
+        )
         for domain in observations.domains
     }
     return bc.Fit(tree, spec, pilots, models)

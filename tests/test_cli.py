@@ -241,7 +241,7 @@ def test_help_and_no_command(run: Run):
 
 
 def test_an_interruption_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "selected_curves", interrupt)

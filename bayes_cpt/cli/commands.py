@@ -10,11 +10,12 @@ import typer
 
 import bayes_cpt as bc
 from bayes_cpt._support.progress import Status, each_job, live_line
-from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model
+from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model, what_fit_says
 from bayes_cpt.cli.options import (
     Accept,
     AnnealedTo,
     ComparedModels,
+    Cpt,
     Cut,
     Data,
     Domains,
@@ -27,6 +28,7 @@ from bayes_cpt.cli.options import (
     Plot,
     PreTrained,
     Priors,
+    Pt,
     Resume,
     SamplerName,
     Scheduler,
@@ -84,6 +86,8 @@ def check(
     data: Data,
     where: Where = None,
     domains: Domains = None,
+    pt: Pt = None,
+    cpt: Cpt = None,
     accept: Accept = None,
     plot: Annotated[
         Path, typer.Option(help="Figure of losses and learning rates to write.", callback=figure_name)
@@ -91,9 +95,9 @@ def check(
 ) -> None:
     """Validate a curve folder, summarise it, say what is hardly right and what is not identified, and draw it."""
     check_outputs(plot, inputs=[data])
-    curves = selected_curves(data, where, domains)
+    curves = selected_curves(data, where, domains, pt=pt, cpt=cpt)
     checked = bc.vetted(curves, accept=accept or [])
-    print(overview(curves, checked.findings))
+    print(f"{overview(curves, checked.findings)}\n{what_fit_says(curves, split_names(domains))}")
     draw(bc.plot_curves(curves, checked.outliers), plot)
 
 
@@ -104,6 +108,8 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", help="Fit file to write.")] = Path("fit.nc"),
     where: Where = None,
     domains: Domains = None,
+    pt: Pt = None,
+    cpt: Cpt = None,
     seed: Seed = 1,
     draws: Draws = DEFAULTS.draws,
     tune: Tune = DEFAULTS.tune,
@@ -130,7 +136,7 @@ def fit(
     check_outputs(output, prior_predictive, inputs=[data, weights])
     models, names = model or ["cpt-replay"], split_names(domains)
     shares = bc.read_weights(weights) if weights else None
-    curves = selected_curves(data, where, None)
+    curves = selected_curves(data, where, pt=pt, cpt=cpt)
     specs = [stated_model(curves, name, prior, annealed_to, pretrained) for name in models]
     if prior_predictive:
         drawn = bc.prior_predictive(curves, specs[0], domains=names, seed=seed)
@@ -189,8 +195,12 @@ def decide(
     fit_file: FitFile,
     plan: PlanPath,
     minimise: Annotated[
-        str, typer.Option(help='Objective: weighted change of losses, for example "0.5*pt + 0.5*cpt".')
-    ] = "0.5*pt + 0.5*cpt",
+        str | None,
+        typer.Option(
+            help='Objective: weighted change of losses, for example "0.5*pt + 0.5*cpt".',
+            show_default="half of each of the old and the new data",
+        ),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,9 +224,11 @@ def decide(
 ) -> int:
     """Choose among planned runs under risk, with a reason for each candidate."""
     check_outputs(output, plot, inputs=[fit_file, plan, tested])
-    weights, limits = bc.parse_objective(minimise), [bc.parse_limit(text) for text in limit or []]
+    weights = None if minimise is None else bc.parse_objective(minimise)
+    limits = [bc.parse_limit(text) for text in limit or []]
     trust = bc.verdict(bc.read_scores(tested)) if tested else NOT_TESTED
     fitted = bc.load(fit_file)
+    weights = weights or dict.fromkeys(fitted.curves.names, 0.5)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     ends = {str(run): [int(end)] for run, end in planned.lr.groupby("run")["step"].max().items()}
     draws = bc.forecast(fitted, planned, steps=ends, seed=seed)
@@ -239,6 +251,8 @@ def backtest(
     plot: Plot = None,
     where: Where = None,
     domains: Domains = None,
+    pt: Pt = None,
+    cpt: Cpt = None,
     seed: Seed = 1,
     draws: Draws = REFIT.draws,
     tune: Tune = REFIT.tune,
@@ -253,7 +267,7 @@ def backtest(
 ) -> int:
     """Leave runs out, refit, forecast and score them, to see whether the intervals can be trusted on these data."""
     check_outputs(output, plot, inputs=[data])
-    curves = selected_curves(data, where, None)
+    curves = selected_curves(data, where, pt=pt, cpt=cpt)
     with live_line() as report:
         report(Status("backtest", 0.0))
         result = bc.backtest(
@@ -298,6 +312,8 @@ def compare(
     plot: Plot = None,
     where: Where = None,
     domains: Domains = None,
+    pt: Pt = None,
+    cpt: Cpt = None,
     seed: Seed = 1,
     draws: Draws = REFIT.draws,
     tune: Tune = REFIT.tune,
@@ -320,7 +336,7 @@ def compare(
         raise BayesCptError(
             "a comparison needs two models or more, for example -m cpt-replay -m cpt-replay-exponential"
         )
-    curves = selected_curves(data, where, None)
+    curves = selected_curves(data, where, pt=pt, cpt=cpt)
     with live_line() as report:
         report(Status("compare", 0.0))
         result = bc.compare(

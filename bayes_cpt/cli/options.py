@@ -43,6 +43,12 @@ ComparedModels = Annotated[
 ]
 Where = Annotated[str | None, typer.Option(help='Query over runs.csv, for example "model_size == 332448".')]
 Domains = Annotated[str | None, typer.Option(help="Domains to use, for example pt,cpt; by default all.")]
+Pt = Annotated[
+    str | None, typer.Option("--pt", help="Name, in losses.csv, of the domain of the old data, if it is not pt.")
+]
+Cpt = Annotated[
+    str | None, typer.Option("--cpt", help="Name, in losses.csv, of the domain of the new data, if it is not cpt.")
+]
 Leave = Annotated[
     str,
     typer.Option(

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 from bayes_cpt.errors import BayesCptError, DataError, hint, quoted
 
-_LIMIT = re.compile(r"\s*(?P<domain>[^\s<>=@]+)\s*<=\s*(?P<bound>[^\s@]+)\s*(?:@\s*(?P<probability>\S+)\s*)?")
-_TERM = re.compile(r"\s*(?:(?P<weight>[^\s*]+)\s*\*)?\s*(?P<domain>[^\s*]+)\s*")
+_QUOTED = r"'[^']+'|\"[^\"]+\""
+_LIMIT = re.compile(
+    rf"\s*(?P<domain>{_QUOTED}|[^\s<>=@]+)\s*<=\s*(?P<bound>[^\s@]+)\s*(?:@\s*(?P<probability>\S+)\s*)?"
+)
+_TERM = re.compile(rf"\s*(?:(?P<weight>[^\s*'\"]+)\s*\*)?\s*(?P<domain>{_QUOTED}|[^\s*]+)\s*")
+_PLUS = re.compile(rf"\+(?=(?:{_QUOTED}|[^'\"])*$)")
+"""A plus that is not within quotes."""
+_PLAIN = re.compile(r"[^\s<>=@*+'\"]+")
+"""A name that needs no quotes."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Limit:
     @property
     def text(self) -> str:
         """The bound in the form of the command line, without the probability: ``pt <= +0.05``."""
-        return f"{self.domain} <= {self.number(self.bound)}"
+        return f"{_as_typed(self.domain)} <= {self.number(self.bound)}"
 
     def number(self, bound: float) -> str:
         """Return a bound as text: a change with a sign, a loss without."""
@@ -116,7 +123,7 @@ def parse_limit(text: str) -> Limit:
     ----------
     text
         For example ``pt <= +0.05 @ 0.9``. A bound with a sign limits the change, one without (``pt <= 1.7``) the loss.
-        The probability is 0.9 if not given.
+        The probability is 0.9 if not given. A domain with spaces or signs in its name is in quotes.
 
     Returns
     -------
@@ -142,8 +149,17 @@ def parse_limit(text: str) -> Limit:
     bound = _number(parts["bound"], f"The limit {quoted(text)}")
     probability = 0.9 if parts["probability"] is None else _number(parts["probability"], f"The limit {quoted(text)}")
     if parts["bound"][0] in "+-":
-        return at_most(parts["domain"], change=bound, probability=probability)
-    return at_most(parts["domain"], loss=bound, probability=probability)
+        return at_most(_unquoted(parts["domain"]), change=bound, probability=probability)
+    return at_most(_unquoted(parts["domain"]), loss=bound, probability=probability)
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1] if re.fullmatch(_QUOTED, name) else name
+
+
+def _as_typed(domain: str) -> str:
+    """Return a domain as it is typed in an objective or a limit: in quotes if it is not a plain word."""
+    return domain if _PLAIN.fullmatch(domain) else f'"{domain}"' if '"' not in domain else f"'{domain}'"
 
 
 def parse_objective(text: str) -> dict[str, float]:
@@ -152,7 +168,8 @@ def parse_objective(text: str) -> dict[str, float]:
     Parameters
     ----------
     text
-        For example ``0.5*pt + 0.5*cpt`` or ``cpt``; a domain without a weight has weight 1.
+        For example ``0.5*pt + 0.5*cpt`` or ``cpt``; a domain without a weight has weight 1. A domain with spaces or
+        signs in its name is in quotes: ``0.5*"old data" + 0.5*cpt``.
 
     Returns
     -------
@@ -175,16 +192,16 @@ def parse_objective(text: str) -> dict[str, float]:
     {'pt': 1.0, 'cpt': 2.0}
     """
     minimise: dict[str, float] = {}
-    for term in text.split("+"):
+    for term in _PLUS.split(text):
         parts = _TERM.fullmatch(term)
         if parts is None:
             raise BayesCptError(f"The objective {quoted(text)} is not of the form '0.5*pt + 0.5*cpt' or 'cpt'.")
-        if parts["domain"] in minimise:
+        domain, weight = _unquoted(parts["domain"]), parts["weight"]
+        if domain in minimise:
             raise BayesCptError(
-                f"The objective {quoted(text)} has the domain {quoted(parts['domain'])} twice; give it one weight."
+                f"The objective {quoted(text)} has the domain {quoted(domain)} twice; give it one weight."
             )
-        weight = parts["weight"]
-        minimise[parts["domain"]] = 1.0 if weight is None else _number(weight, f"The objective {quoted(text)}")
+        minimise[domain] = 1.0 if weight is None else _number(weight, f"The objective {quoted(text)}")
     check_weights(minimise)
     return minimise
 
@@ -198,7 +215,9 @@ def _number(text: str, where: str) -> float:
 
 def objective_text(minimise: Mapping[str, float]) -> str:
     """Return an objective in the form of the command line: ``0.5*pt + 0.5*cpt``."""
-    return " + ".join(domain if weight == 1 else f"{weight:g}*{domain}" for domain, weight in minimise.items())
+    return " + ".join(
+        _as_typed(domain) if weight == 1 else f"{weight:g}*{_as_typed(domain)}" for domain, weight in minimise.items()
+    )
 
 
 def check_weights(minimise: Mapping[str, float]) -> None:

@@ -127,8 +127,8 @@ def _set_aside(fit: Fit) -> Iterator[str]:
         yield f"{count} points in the PT warm-up were not fitted: the law does not describe the warm-up."
     if count := int(fit.tree.attrs.get("out_of_domain_set_aside", 0)):
         yield (
-            f"{count} points of {', '.join(fit.out_of_domain)} were not fitted: pt or cpt was not measured at their "
-            "steps, or the checkpoint was not measured."
+            f"{count} points of {', '.join(fit.out_of_domain)} were not fitted: "
+            f"{' or '.join(fit.curves.names)} was not measured at their steps, or the checkpoint was not measured."
         )
 
 

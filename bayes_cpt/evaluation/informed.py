@@ -124,6 +124,6 @@ def prior_width(prior: Prior, observations: Observations, domain: str) -> float:
     """
     place = domain or observations.domains[0]
     lower, upper = COMPARED[prior.family](
-        *(prior.argument(key, place) for key in FAMILIES[prior.family].arguments)
+        *(prior.argument(key, observations.names.role(place)) for key in FAMILIES[prior.family].arguments)
     ).ppf(MIDDLE)
     return float(upper - lower) * (observations.scale(prior.unit, place) if prior.family in IN_UNITS else 1.0)

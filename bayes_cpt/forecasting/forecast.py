@@ -23,7 +23,6 @@ from bayes_cpt.runs.plans import Plan, family, resolve
 from bayes_cpt.statistical_model.effect_draws import parameters_of
 from bayes_cpt.statistical_model.observations import check_runs
 from bayes_cpt.statistical_model.out_of_domain import (
-    BASIS,
     COEFFICIENTS,
     DEPARTURES,
     SCALE,
@@ -182,7 +181,9 @@ def _curves(
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
     combined = _combinations(fit, include)
-    fresh = {domain: new_effects(known.curves, own, seed, domain) for domain, own in parameters.items()}
+    # by role, so that a forecast does not depend on what domains are called
+    roles = {domain: model.role for domain, model in fit.models.items()}
+    fresh = {domain: new_effects(known.curves, own, seed, roles[domain]) for domain, own in parameters.items()}
 
     def of_batch(runs: list[str]) -> list[Curve]:
         together = batch(fit, known.curves, {run: wanted[run] for run in runs})
@@ -194,7 +195,7 @@ def _curves(
                 effects = effects_on(fit, together.design, domain, known.effects, fresh[domain])
             for index, path in enumerate(paths(model, together, parameters[domain], effects, levels)):
                 spread = np.sqrt(path.noise_variance) * ("noise" in include)
-                loss[index].append(path.loss + keyed_draws(spread, seed, f"noise {runs[index]} {domain}"))
+                loss[index].append(path.loss + keyed_draws(spread, seed, f"noise {runs[index]} {model.role}"))
                 without_cpt = together.checkpoints[index] is None
                 transfer[index].append(np.full_like(path.at_start, np.nan) if without_cpt else path.at_start)
         curves = [
@@ -226,7 +227,7 @@ def _with_out_of_domain(
     if not combined:
         return curve
     lineage = everyone.lineage(curve.run).transfer_run
-    basis = [domains.index(name) for name in BASIS]
+    basis = [domains.index(name) for name in everyone.names]
     both = np.concatenate([curve.loss[:, basis], curve.transfer_loss[:, basis, None]], axis=-1)
     losses, starts = [curve.loss], [curve.transfer_loss]
     for way in combined:

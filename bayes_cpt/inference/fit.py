@@ -361,6 +361,7 @@ def with_data(prepared: Prepared, left_out: Holdout, drawn: xr.DataTree) -> Fit:
         "model_text": spec.text,
         "law": spec.law.name,
         "domains": json.dumps(list(models)),
+        "domain_names": json.dumps(curves.names),
         "fitted_range": json.dumps(observations.fitted_range.to_dict()),
         "data_digest": digest(curves),
         "versions": json.dumps({name: version(name) for name in ("bayes-cpt", "arviz", "jax", "numpy")}),

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from bayes_cpt._support.domain_names import OWN_ROLES, DomainNames
 from bayes_cpt._support.files import is_file, replacing
 from bayes_cpt.errors import DataError, FitFileError, SpecError, path_shown, quoted
 from bayes_cpt.inference.average import Average, average
@@ -147,11 +149,12 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     spec = _model(tree, path)
     cells = {kind: cells_of_text(name, kind, tree.attrs.pop(name)) for kind, name in TABLES.items()}
     fitted_range = FittedRange.from_dict(json.loads(tree.attrs["fitted_range"]))
+    names = DomainNames(*json.loads(tree.attrs.get("domain_names", json.dumps(OWN_ROLES))))
     models = {
-        domain: DomainModel(spec.law, spec.components, domain, fitted_range)
+        domain: DomainModel(spec.law, spec.components, domain, fitted_range, names.role(domain))
         for domain in json.loads(tree.attrs["domains"])
     }
-    fitted = Fit(tree, spec, curves_from_cells(str(path), cells), models)
+    fitted = Fit(tree, spec, replace(curves_from_cells(str(path), cells), names=names), models)
     _check_draws(fitted, path)
     return fitted
 

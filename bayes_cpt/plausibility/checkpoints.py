@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayes_cpt._support.domain_names import DomainNames
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.plausibility.findings import Finding
 from bayes_cpt.plausibility.scatter import Measured, measured_curves
@@ -61,7 +62,7 @@ def two_losses(curves: Curves) -> Iterator[Finding]:
         sentence = (
             f"one checkpoint, step {starts.parent_step:,} of {starts.parent!r}, has two losses on {starts.domain}: "
             f"{pair.loss:.5g} at step 0 of run {pair.run!r}, {pair.other_loss:.5g} {pair.other} (their scatter is "
-            f"{starts.scatter:.2g}): {_meaning(starts, pair, measured)}"
+            f"{starts.scatter:.2g}): {_meaning(starts, pair, measured, curves.names)}"
         )
         yield Finding("two-losses", severity, pair.run, 0, (pair.loss, pair.other_loss), sentence)
 
@@ -134,13 +135,14 @@ def _pair(starts: Starts, place: int, other: str, expected: float, noise: float)
 # What is likely meant ------------------------------------------------------------------------------------------------
 
 
-def _meaning(starts: Starts, pair: Pair, measured: Mapping[tuple[str, str], Measured]) -> str:
+def _meaning(starts: Starts, pair: Pair, measured: Mapping[tuple[str, str], Measured], names: DomainNames) -> str:
     unit = unit_of(pair.loss, pair.other_loss)
     if unit:
         return f"is one of them in {unit}? Give all losses in nats per token"
-    if _follows_replay(starts, measured):
+    if _follows_replay(starts, measured, names):
         return (
-            "it falls with the replay ratio as a mixture does: is it the training loss? Give the held-out loss on cpt"
+            "it falls with the replay ratio as a mixture does: is it the training loss? Give the held-out loss on "
+            f"{names.cpt}"
         )
     found = _step_of(measured.get((starts.parent, starts.domain)), pair.loss)
     elsewhere = f" (its own run has {pair.loss:.5g} at about step {found:,})" if found is not None else ""
@@ -150,10 +152,10 @@ def _meaning(starts: Starts, pair: Pair, measured: Mapping[tuple[str, str], Meas
     )
 
 
-def _follows_replay(starts: Starts, measured: Mapping[tuple[str, str], Measured]) -> bool:
+def _follows_replay(starts: Starts, measured: Mapping[tuple[str, str], Measured], names: DomainNames) -> bool:
     """Return whether losses at step 0 are those of a mixture: cpt - replay x (cpt - pt)."""
-    pt = [curve.at(0) for run in starts.runs if (curve := measured.get((run, "pt"))) is not None]
-    if starts.domain != "cpt" or np.ptp(starts.replay) == 0 or not np.isfinite(pt).any():
+    pt = [curve.at(0) for run in starts.runs if (curve := measured.get((run, names.pt))) is not None]
+    if starts.domain != names.cpt or np.ptp(starts.replay) == 0 or not np.isfinite(pt).any():
         return False
     slope, base = np.polyfit(starts.replay, starts.losses, 1)
     fits = np.abs(starts.losses - base - slope * starts.replay).max() <= DOUBTFUL * starts.scatter

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayes_cpt._support.domain_names import DomainNames
 from bayes_cpt.plausibility.findings import Finding
 from bayes_cpt.plausibility.scatter import Measured, common_steps, measured_curves, rates_at, some_pairs
 from bayes_cpt.runs.curves import Curves
@@ -38,6 +39,8 @@ class Twins(NamedTuple):
         Losses of the checkpoint on pt and cpt; NaN if unknown.
     noise
         Standard deviation of the difference of two losses, on pt and cpt.
+    names
+        What pt and cpt are called.
     """
 
     less: str
@@ -48,6 +51,7 @@ class Twins(NamedTuple):
     cpt: tuple[float, float]
     start: tuple[float, float]
     noise: tuple[float, float]
+    names: DomainNames
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -57,12 +61,16 @@ class Twins(NamedTuple):
 
 def _twins(curves: Curves, measured: Mapping[tuple[str, str], Measured], place: int) -> Iterator[Twins]:
     """Yield pairs of runs that differ in replay alone, at the first (0) or the last (-1) step that both measured."""
-    of_cpt = [run for run, record in curves.records.items() if record.phase == "cpt" and (run, "cpt") in measured]
-    of_cpt = [run for run in of_cpt if (run, "pt") in measured]
+    names = curves.names
+    of_cpt = [
+        run
+        for run, record in curves.records.items()
+        if record.phase == "cpt" and all((run, domain) in measured for domain in names)
+    ]
     for pair in some_pairs(sorted(of_cpt, key=lambda run: curves.records[run].replay)):
         less, more = pair
         replay = (curves.records[less].replay, curves.records[more].replay)
-        cpt, pt = ([measured[run, domain] for run in pair] for domain in ("cpt", "pt"))
+        cpt, pt = ([measured[run, domain] for run in pair] for domain in (names.cpt, names.pt))
         common = np.intersect1d(common_steps(curves, *cpt), common_steps(curves, *pt))
         if replay[0] == replay[1] or not common.size:
             continue
@@ -74,8 +82,9 @@ def _twins(curves: Curves, measured: Mapping[tuple[str, str], Measured], place: 
             replay,
             (pt[0].at(step), pt[1].at(step)),
             (cpt[0].at(step), cpt[1].at(step)),
-            (_start(curves, measured, less, "pt"), _start(curves, measured, less, "cpt")),
+            (_start(curves, measured, less, names.pt), _start(curves, measured, less, names.cpt)),
             (_noise(*pt), _noise(*cpt)),
+            names,
         )
 
 
@@ -99,10 +108,11 @@ def replay_contradicted(curves: Curves) -> Iterator[Finding]:
         for twins in pairs:
             if (meaning := contradiction(twins)) is not None:
                 less, more = (f"{run!r} (replay {ratio:g})" for run, ratio in zip(twins[:2], twins.replay, strict=True))
+                on_pt, on_cpt = (f"{one:.4g} and {other:.4g}" for one, other in (twins.pt, twins.cpt))
                 sentence = (
-                    f"runs {less} and {more} have the losses {twins.pt[0]:.4g} and {twins.pt[1]:.4g} on pt, "
-                    f"{twins.cpt[0]:.4g} and {twins.cpt[1]:.4g} on cpt at step {twins.step:,}: {meaning}? Replay is "
-                    "the share of pre-training data, from 0 to 1"
+                    f"runs {less} and {more} have the losses {on_pt} on {curves.names.pt}, {on_cpt} on "
+                    f"{curves.names.cpt} at step {twins.step:,}: {meaning}? Replay is the share of pre-training data, "
+                    "from 0 to 1"
                 )
                 yield Finding("replay-contradicted", "warning", twins.more, twins.step, twins.numbers, sentence)
                 return
@@ -123,7 +133,8 @@ def _moves_without_data(twins: Twins) -> str | None:
     gains = [twins.start[1] - loss for loss in twins.cpt]
     if twins.replay[1] == 1 and gains[0] > CLEAR * twins.noise[1] and gains[1] > KEPT * gains[0]:
         return (
-            f"without new data the loss on cpt falls by {gains[1]:.3g}, with them by {gains[0]:.3g}; is 1 one per cent"
+            f"without new data the loss on {twins.names.cpt} falls by {gains[1]:.3g}, with them by {gains[0]:.3g}; "
+            "is 1 one per cent"
         )
     return None
 
@@ -142,7 +153,7 @@ def _tiny_with_effect(twins: Twins) -> str | None:
     """Say if hardly more replay costs much of what is learnt."""
     learnt, lost = twins.start[1] - twins.cpt[0], twins.cpt[1] - twins.cpt[0]
     if twins.replay[1] - twins.replay[0] <= TINY and lost > max(CLEAR * twins.noise[1], 0.1 * learnt):
-        return "so little more replay costs much of what is learnt on cpt; was a share divided by 100"
+        return f"so little more replay costs much of what is learnt on {twins.names.cpt}; was a share divided by 100"
     return None
 
 
@@ -153,10 +164,10 @@ def mixture_as_cpt(curves: Curves) -> Iterator[Finding]:
         remembers = twins.pt[0] - twins.pt[1] > -twins.noise[0]
         if lower > CLEAR * twins.noise[1] and remembers:
             sentence = (
-                f"run {twins.more!r} with replay {twins.replay[1]:g} has a loss of {twins.cpt[1]:.4g} on cpt at step "
-                f"{twins.step:,}, {twins.less!r} with {twins.replay[0]:g} has {twins.cpt[0]:.4g}: with more replay "
-                "the loss on new data falls more slowly, that of the mixture is lower; is it the training loss? Give "
-                "the loss on held-out cpt data"
+                f"run {twins.more!r} with replay {twins.replay[1]:g} has a loss of {twins.cpt[1]:.4g} on "
+                f"{curves.names.cpt} at step {twins.step:,}, {twins.less!r} with {twins.replay[0]:g} has "
+                f"{twins.cpt[0]:.4g}: with more replay the loss on new data falls more slowly, that of the mixture is "
+                f"lower; is it the training loss? Give the loss on held-out {curves.names.cpt} data"
             )
             yield Finding("mixture-as-cpt", "warning", twins.more, twins.step, twins.cpt, sentence)
             return
@@ -166,7 +177,7 @@ def rising_loss(curves: Curves) -> Iterator[Finding]:
     """Find losses on the data of a run's phase that fall and then rise, while the LR does not."""
     for curve in measured_curves(curves).values():
         record = curves.records[curve.run]
-        if record.phase != curve.domain or record.replay == 1 or curve.step.size < 6:
+        if record.phase != curves.names.role(curve.domain) or record.replay == 1 or curve.step.size < 6:
             continue
         smooth = np.array([np.median(curve.loss[max(k - 1, 0) : k + 2]) for k in range(curve.loss.size)])
         lowest = int(smooth.argmin())

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bayes_cpt.evaluation.backtest import Backtest
-from bayes_cpt.plots.style import BLUE, GREY, MOST_RUNS, domain_order, legend_entries, put_legend, put_title, wrapped
+from bayes_cpt.plots.style import BLUE, GREY, MOST_RUNS, legend_entries, put_legend, put_title, wrapped
 
 LEVELS_SHOWN = np.linspace(0.05, 0.95, 19)
 """Levels of the intervals whose coverage is drawn."""
@@ -36,7 +36,7 @@ def plot_backtest(result: Backtest) -> Figure:
     --------
     >>> bc.write_figure(bc.plot_backtest(bc.backtest(curves, leave="replay")), "backtest.png")  # doctest: +SKIP
     """
-    domains = domain_order(result.points["domain"].unique())
+    domains = list(result.points["domain"].unique())
     runs = list(dict.fromkeys(result.points["run"]))[:MOST_RUNS]
     figure = plt.figure(
         figsize=(max(4.4 * len(domains), 2.4 * len(runs) + 1.2), 2.8 + 2.2 * len(domains)), layout="constrained"

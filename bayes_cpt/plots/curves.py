@@ -12,7 +12,6 @@ from bayes_cpt.plots.style import (
     GREY,
     colour_by,
     crosses,
-    domain_order,
     grid,
     learning_rate_axis,
     legend_entries,
@@ -57,7 +56,7 @@ def plot_curves(curves: Curves, outliers: pd.DataFrame | None = None) -> Figure:
     phases = [phase for phase in PHASES if (curves.runs["phase"] == phase).any()]
     if not phases:
         raise DataError("There is no run to draw; give curves with at least one run.")
-    domains = domain_order(curves.losses["domain"].unique())
+    domains = curves.names.ordered(curves.losses["domain"].unique())
     figure, axes = grid(len(domains) + 1, len(phases), 5.0, 2.0, sharex="col")
     entries: dict[str, Any] = {}
     for phase, column in zip(phases, axes.T, strict=True):

@@ -103,11 +103,6 @@ def crosses(axes: Axes, points: pd.DataFrame, run: str, domain: str, start: int 
         axes.plot(start + own["step"], own["loss"], "rx", markersize=6, label="set aside")
 
 
-def domain_order(domains: Sequence[str]) -> list[str]:
-    """Return ``pt`` and ``cpt`` first, then the others by name."""
-    return sorted(domains, key=lambda domain: (domain != "pt", domain != "cpt", domain))
-
-
 def learning_rate_axis(axes: Axes, steps: str) -> None:
     """Label axes that show the learning rate over steps."""
     axes.set(xlabel=steps, ylabel="learning rate")

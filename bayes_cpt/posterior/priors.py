@@ -142,7 +142,12 @@ def entries(spec: ModelSpec, observations: Observations) -> tuple[Entry, ...]:
 def _entry(name: str, prior: Prior, observations: Observations, domain: str) -> Entry:
     # steps and areas are the same for all domains
     where = domain or observations.domains[0]
-    return Entry(name, domain, prior.family, prior.in_units(observations.scale(prior.unit, where), where))
+    return Entry(
+        name,
+        domain,
+        prior.family,
+        prior.in_units(observations.scale(prior.unit, where), observations.names.role(where)),
+    )
 
 
 class Group(NamedTuple):

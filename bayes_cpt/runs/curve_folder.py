@@ -9,19 +9,23 @@ from typing import Literal
 
 import pandas as pd
 
+from bayes_cpt._support.domain_names import OWN_ROLES
 from bayes_cpt._support.files import replacing
 from bayes_cpt.errors import CurvesError
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.table_checks import COLUMNS, KEYS, Cells, cells_of_frame, frames_of, pedigree, read_cells
 
 
-def read_curves(path: str | Path) -> Curves:
+def read_curves(path: str | Path, pt: str | None = None, cpt: str | None = None) -> Curves:
     """Read and check a curve folder.
 
     Parameters
     ----------
     path
         Folder with ``runs.csv``, ``lr.csv`` and ``losses.csv``.
+    pt, cpt
+        Names, in ``losses.csv``, of the domains of the old and of the new data, if they are not ``pt`` and ``cpt``. All
+        that is made of these curves (fits, forecasts, decisions, figures) goes by these names.
 
     Returns
     -------
@@ -32,6 +36,8 @@ def read_curves(path: str | Path) -> Curves:
     ------
     CurvesError
         With all faults of the folder: file, row (the header is row 1), column, value, and what would be right.
+    DataError
+        If ``pt`` or ``cpt`` is not a domain of the folder.
 
     Examples
     --------
@@ -45,7 +51,8 @@ def read_curves(path: str | Path) -> Curves:
     folder = Path(path)
     if not folder.is_dir():
         raise CurvesError(str(folder), ["no such folder; give a folder with " + ", ".join(f"{k}.csv" for k in COLUMNS)])
-    return curves_from_cells(str(folder), {kind: read_cells(folder / f"{kind}.csv", kind) for kind in COLUMNS})
+    cells = {kind: read_cells(folder / f"{kind}.csv", kind) for kind in COLUMNS}
+    return curves_from_cells(str(folder), cells).with_names(pt, cpt)
 
 
 def curves_from_frames(
@@ -154,4 +161,6 @@ def digest(curves: Curves) -> str:
     for kind, table in _tables(curves).items():
         ordered = table[list(COLUMNS[kind])].sort_values(KEYS[kind])
         total.update(ordered.to_csv(index=False, lineterminator="\n").encode())
+    if curves.names != OWN_ROLES:
+        total.update(repr(curves.names).encode())
     return total.hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt._support.conditions import matching
+from bayes_cpt._support.domain_names import OWN_ROLES, DomainNames
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError, hint, quoted
 from bayes_cpt.runs.lineage import Lineage, RunRecord
@@ -28,6 +29,8 @@ class Curves:
         Columns run, step (from 1), lr: linear between the steps listed.
     losses
         Columns run, step (0 is the checkpoint), domain, loss (nats per token). No rows in a plan.
+    names
+        Which domains are the old and the new data.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Curves:
     runs: pd.DataFrame
     lr: pd.DataFrame
     losses: pd.DataFrame
+    names: DomainNames = OWN_ROLES
 
     @cached_property
     def records(self) -> dict[str, RunRecord]:
@@ -137,10 +141,8 @@ class Curves:
 
     def only(self, names: Collection[str]) -> "Curves":
         """Return some of the runs, in the order of these curves; their parents may be missing."""
-        return Curves(
-            self.runs[self.runs.index.isin(names)],
-            *(table[table["run"].isin(names)].reset_index(drop=True) for table in (self.lr, self.losses)),
-        )
+        lr, losses = (table[table["run"].isin(names)].reset_index(drop=True) for table in (self.lr, self.losses))
+        return Curves(self.runs[self.runs.index.isin(names)], lr, losses, self.names)
 
     def without(self, names: Collection[str]) -> "Curves":
         """Return all other runs; children of those left out stay, so their lineages are incomplete."""
@@ -161,6 +163,7 @@ class Curves:
             pd.concat([self.runs, other.runs]),
             pd.concat([self.lr, other.lr], ignore_index=True),
             pd.concat([self.losses, other.losses], ignore_index=True),
+            self.names,
         )
         for run in both.records:
             both.lineage(run)
@@ -169,6 +172,25 @@ class Curves:
     def with_losses(self, losses: pd.DataFrame) -> "Curves":
         """Return the same runs with other losses."""
         return replace(self, losses=losses.reset_index(drop=True))
+
+    def with_names(self, pt: str | None = None, cpt: str | None = None) -> "Curves":
+        """Return the same runs, of which two domains are said to be the old and the new data.
+
+        Parameters
+        ----------
+        pt, cpt
+            Names of the domains of the old and of the new data; as they are if None.
+
+        Raises
+        ------
+        DataError
+            If a name is not measured, both are the same, or the data have another domain of the name ``pt`` or ``cpt``.
+        """
+        given = {role: name for role, name in (("pt", pt), ("cpt", cpt)) if name is not None}
+        names = self.names._replace(**given)
+        if given:
+            names.check(self.losses["domain"].unique().tolist())
+        return replace(self, names=names)
 
 
 def _number(value: float) -> float:

@@ -28,21 +28,26 @@ class DomainModel(NamedTuple):
     components
         Names of the discrepancy components in use.
     domain
-        The domain.
+        The domain, by its name.
     fitted_range
         The range of the fitted data, to which the law's sampled parameters refer.
+    role
+        The domain as the law knows it, ``pt`` or ``cpt``.
     """
 
     law: Law
     components: tuple[str, ...]
     domain: str
     fitted_range: FittedRange
+    role: str
 
 
 def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, DomainModel]:
     """Return the parts of each domain's model that are not sampled."""
     return {
-        domain: DomainModel(spec.law, spec.components, domain, observations.fitted_range)
+        domain: DomainModel(
+            spec.law, spec.components, domain, observations.fitted_range, observations.names.role(domain)
+        )
         for domain in observations.domains
     }
 
@@ -50,7 +55,7 @@ def domain_models(spec: ModelSpec, observations: Observations) -> dict[str, Doma
 def coefficients(model: DomainModel, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """Return the law's own coefficients for sampled parameters."""
     names = (*model.law.parameters, *model.law.checkpoint_parameters)
-    found = model.law.coefficients(model.fitted_range, model.domain, **{name: parameters[name] for name in names})
+    found = model.law.coefficients(model.fitted_range, model.role, **{name: parameters[name] for name in names})
     return {name: np.asarray(value) if isinstance(value, float) else value for name, value in found.items()}
 
 
@@ -58,7 +63,7 @@ def evaluate(model: DomainModel, design: Design, parameters: Mapping[str, Array]
     """Evaluate a domain's model at all points of a design."""
     features = with_areas(design, parameters)
     own = {name: value[..., None] for name, value in coefficients(model, parameters).items()}
-    terms = model.law.predict(model.domain, features, own)
+    terms = model.law.predict(model.role, features, own)
     variance = noise_variance(
         features["relative_learning_rate"],
         terms.shift,

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayes_cpt._support.domain_names import OWN_ROLES, DomainNames
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
 from bayes_cpt.laws.features import Design, FittedRange, design
 from bayes_cpt.laws.law import Law
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.table_checks import MINIMUM_POINTS
-from bayes_cpt.statistical_model.out_of_domain import BASIS, Changes, changes
+from bayes_cpt.statistical_model.out_of_domain import Changes, changes
 
 MINIMUM_RUNS = 2
 """Finished runs that a law of final losses needs."""
@@ -44,6 +45,8 @@ class Observations:
         Points within the PT warm-up, which the law does not describe: columns run, step, domain, loss.
     out_of_domain
         By out-of-domain set, its measured losses, as changes, with those of pt and cpt.
+    names
+        Which domains are the old and the new data.
     """
 
     domains: tuple[str, ...]
@@ -54,6 +57,7 @@ class Observations:
     loss_scales: Mapping[str, float]
     set_aside: pd.DataFrame
     out_of_domain: Mapping[str, Changes] = MappingProxyType({})
+    names: DomainNames = OWN_ROLES
 
     @property
     def every_domain(self) -> tuple[str, ...]:
@@ -120,8 +124,9 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
     for domain, found in combined.items():
         if len(found.loss) < MINIMUM_POINTS:
             raise DataError(
-                f"domain {domain!r} has {len(found.loss)} points in CPT at which pt and cpt were measured too, and at "
-                f"the checkpoint; a fit needs {MINIMUM_POINTS} or more: measure more, or choose others with --domains"
+                f"domain {domain!r} has {len(found.loss)} points in CPT at which {' and '.join(curves.names)} were "
+                f"measured too, and at the checkpoint; a fit needs {MINIMUM_POINTS} or more: measure more, or choose "
+                "others with --domains"
             )
     places = {domain: points.places(rows) for domain, rows in by_domain.items()}
     return Observations(
@@ -136,6 +141,7 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
         },
         set_aside=set_aside,
         out_of_domain=combined,
+        names=curves.names,
     )
 
 
@@ -151,26 +157,29 @@ def _by_domain(curves: Curves, domains: Sequence[str]) -> dict[str, pd.DataFrame
 
 def _chosen_domains(curves: Curves, law: Law, domains: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the law's domains and the out-of-domain sets to fit."""
-    measured = sorted(curves.losses["domain"].unique())
-    combines = law.has_shift and not law.is_final and set(BASIS) <= set(measured)
-    known = [domain for domain in law.domains if domain in measured]
-    others = [domain for domain in measured if domain not in law.domains]
+    measured, names = sorted(curves.losses["domain"].unique()), curves.names
+    described = [names.of(role) for role in law.domains]
+    combines = law.has_shift and not law.is_final and set(names) <= set(measured)
+    known = [domain for domain in described if domain in measured]
+    others = [domain for domain in measured if domain not in described]
     wanted = [*known, *(others if combines else [])] if domains is None else list(dict.fromkeys(domains))
     for domain in wanted:
         if domain not in measured:
             raise DataError(f"no losses on domain {domain!r}: the data have {', '.join(measured)}")
         if domain in others and not law.has_shift:
+            raise DataError(f"law {law.name!r} describes {', '.join(described)}, not the out-of-domain set {domain!r}")
+        if domain in others and not set(names) <= set(wanted):
+            lacking = " and ".join(name for name in names if name not in wanted)
             raise DataError(
-                f"law {law.name!r} describes {', '.join(law.domains)}, not the out-of-domain set {domain!r}"
-            )
-        if domain in others and not set(BASIS) <= set(wanted):
-            lacking = " and ".join(name for name in BASIS if name not in wanted)
-            raise DataError(
-                f"the out-of-domain set {domain!r} is a combination of pt and cpt: fit {lacking} too, or leave it out"
+                f"the out-of-domain set {domain!r} is a combination of {' and '.join(names)}: fit {lacking} too, or "
+                "leave it out"
             )
     if not wanted:
-        raise DataError(f"no losses on {' or '.join(law.domains)}: the data have {', '.join(measured)}")
-    return tuple(name for name in wanted if name in law.domains), tuple(name for name in wanted if name in others)
+        raise DataError(
+            f"no losses on {' or '.join(described)}: the data have {', '.join(measured)}; say which of them are the "
+            "old and the new data by --pt NAME and --cpt NAME, or rename them in losses.csv"
+        )
+    return tuple(name for name in wanted if name in described), tuple(name for name in wanted if name in others)
 
 
 def check_runs(curves: Curves, law: Law) -> None:

@@ -18,7 +18,6 @@ from bayes_cpt.laws.features import Design
 from bayes_cpt.runs.curves import Curves, measured_losses
 from bayes_cpt.statistical_model.discrepancy import noise_variance
 
-BASIS = ("pt", "cpt")
 COEFFICIENTS = ("k_pt", "k_cpt")
 NOISE = ("out_of_domain_noise_floor", "out_of_domain_noise_learning_rate")
 SCALE = "k_scale"
@@ -108,10 +107,10 @@ class Changes(NamedTuple):
 
 def joint_measurements(curves: Curves, domain: str) -> JointMeasurements:
     """Find where pt, cpt and a domain were measured together."""
-    known, names = measured_losses(curves), (*BASIS, domain)
+    known, names = measured_losses(curves), (*curves.names, domain)
     found: dict[str | None, dict[int, list[float]]] = {}
     for run, step, name in known:
-        if name == domain and all((run, step, other) in known for other in BASIS):
+        if name == domain and all((run, step, other) in known for other in curves.names):
             found.setdefault(run, {})[step] = [known[run, step, other] for other in names]
     ordered = {run: dict(sorted(losses.items())) for run, losses in found.items()}
     records = [curves.records[run] for run in transfer_runs(curves)]
@@ -149,7 +148,7 @@ def start_of(curves: Curves, lineage: str | None, known: JointMeasurements) -> F
     NaN in pre-training (no lineage), where the combination is not defined.
     """
     if lineage is None:
-        return np.full(len(BASIS) + 1, np.nan)
+        return np.full(len(COEFFICIENTS) + 1, np.nan)
     found = origin(curves, lineage, known)
     return known.typical if found is None else found
 
@@ -167,24 +166,24 @@ def changes(curves: Curves, design: Design, domain: str) -> Changes:
     rows = curves.losses[(curves.losses["domain"] == domain) & (curves.losses["step"] > 0)]
     ahead = rows.assign(lineage=rows["run"].map({run: curves.lineage(run).transfer_run for run in curves.records}))
     ahead = ahead[ahead["lineage"].notna()]
-    levels = _beside(ahead, curves.losses)
+    levels = _beside(ahead, curves)
     levels = levels[levels["lineage"].isin([run for run, start in origins.items() if start is not None])]
-    starts = np.array([origins[str(run)] for run in levels["lineage"]]).reshape(-1, len(BASIS) + 1)
+    starts = np.array([origins[str(run)] for run in levels["lineage"]]).reshape(-1, len(COEFFICIENTS) + 1)
     return Changes(
         places=design.places(levels) if len(levels) else np.empty(0, np.int64),
         loss=levels["loss"].to_numpy(float),
         level=starts[:, -1],
-        basis=(levels[list(BASIS)].to_numpy(float) - starts[:, :-1]).T,
+        basis=(levels[list(curves.names)].to_numpy(float) - starts[:, :-1]).T,
         lineages=lineages,
         lineage=np.array([lineages.index(str(run)) for run in levels["lineage"]], dtype=np.int64),
         set_aside=len(ahead) - len(levels),
     )
 
 
-def _beside(points: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
+def _beside(points: pd.DataFrame, curves: Curves) -> pd.DataFrame:
     """Add columns of the losses on pt and cpt at the same run and step; points without them are left out."""
-    for name in BASIS:
-        here = losses.loc[losses["domain"] == name, ["run", "step", "loss"]]
+    for name in curves.names:
+        here = curves.losses.loc[curves.losses["domain"] == name, ["run", "step", "loss"]]
         points = points.merge(here.rename(columns={"loss": name}), on=["run", "step"])
     return points
 
