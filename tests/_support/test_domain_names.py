@@ -22,7 +22,9 @@ OLD, NEW = "general", "my + code"
 
 @pytest.fixture(scope="module")
 def plain() -> bc.Fit:
-    return bc.load(Path(__file__).parents[1] / "data" / "posterior.nc")
+    found = bc.load(Path(__file__).parents[1] / "data" / "posterior.nc")
+    assert isinstance(found, bc.Fit)
+    return found
 
 
 @pytest.fixture(scope="module")
