@@ -217,7 +217,7 @@ def parse_spec(name: str, text: str) -> ModelSpec:
             f"{name}: a model file has law (or extends, without), description and [priors.NAME] tables; unknown: "
             f"{sorted(unknown)}"
         )
-    chosen, tables = LAWS[_text(document["law"])], document.get("priors", {})
+    chosen, tables = _law(name, document["law"]), document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
     if faults:
         raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
@@ -227,8 +227,11 @@ def parse_spec(name: str, text: str) -> ModelSpec:
     return ModelSpec(name, chosen, priors, components, text, combined)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else quoted(value)
+def _law(name: str, value: object) -> Law:
+    try:
+        return LAWS[value if isinstance(value, str) else quoted(value)]
+    except SpecError as error:
+        raise SpecError(f"{name}: {error}") from error
 
 
 def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,9 +242,13 @@ def _extended(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
         raise SpecError(f"{name}: extends must name a shipped model, not {quoted(extended)}: one of {known}")
     if not isinstance(without, list) or not all(isinstance(parameter, str) for parameter in without):
         raise SpecError(f"{name}: without must be a list of parameters in quotes, not {quoted(without)}")
-    base = parse_toml(read_spec(extended).text)
-    strange = [parameter for parameter in without if parameter not in base["priors"]]
-    if strange or not isinstance(own, dict):
+    try:
+        base = parse_toml(read_spec(extended).text)
+    except SpecError as error:
+        raise SpecError(f"{name}: extends: {error}") from error
+    if not isinstance(own, dict):
+        raise SpecError(f"{name}: priors must be tables [priors.NAME], not {quoted(own)}")
+    if strange := [parameter for parameter in without if parameter not in base["priors"]]:
         raise SpecError(f"{name}: without names {', '.join(strange)}, of which {document['extends']} has no prior")
     inherited = {key: table for key, table in base["priors"].items() if key not in without}
     rest = {key: value for key, value in document.items() if key not in {"extends", "without"}}
