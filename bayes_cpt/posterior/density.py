@@ -7,7 +7,9 @@ sampled apart. The law and the discrepancy are the same functions of arrays as i
 model in PyMC, and a test compares the two for every shipped model.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -141,12 +143,15 @@ class SideBySide:
     gradients, alone
         Compiled functions of vectors (members, n, size) and the data: the log densities with and without gradients.
     data
-        The data, in which some losses have a leading dimension of members.
+        The data of groups of members, of one size each; some losses in them have a leading dimension of members.
+    together
+        Number of members in a group.
     """
 
     gradients: Callable[..., Sequence[jax.Array]]
     alone: Callable[..., Sequence[jax.Array]]
-    data: Data
+    data: Sequence[Data]
+    together: int
 
     def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the log densities (members, ...) of vectors (members, ..., size), and their gradients."""
@@ -159,12 +164,20 @@ class SideBySide:
         return _finite_values(value.reshape(x.shape[:-1]))
 
     def _in_calls(self, function: Callable[..., Sequence[jax.Array]], x: FloatArray) -> list[FloatArray]:
-        """Return what a compiled function returns of vectors, called with the same number per member each time."""
+        """Return what a compiled function returns of vectors, called with as many members and vectors each time."""
         flat = x.reshape(len(x), -1, x.shape[-1])
-        spare = np.zeros((len(x), -flat.shape[1] % ROWS_PER_MEMBER, x.shape[-1]))
-        rows = np.concatenate([flat, spare], axis=1)
-        calls = [function(each, self.data) for each in np.split(rows, rows.shape[1] // ROWS_PER_MEMBER, axis=1)]
-        return [np.concatenate(part, axis=1)[:, : flat.shape[1]] for part in zip(*calls, strict=True)]
+        members, count = flat.shape[:2]
+        rows = np.pad(flat, ((0, -members % self.together), (0, -count % ROWS_PER_MEMBER), (0, 0)))
+        # (groups, calls, members of a group, vectors of a call, size)
+        cut = rows.reshape(len(self.data), self.together, -1, ROWS_PER_MEMBER, rows.shape[-1]).swapaxes(1, 2)
+
+        def of_group(group: int) -> list[FloatArray]:
+            calls = [function(each, self.data[group]) for each in cut[group]]
+            return [np.concatenate(part, axis=1) for part in zip(*calls, strict=True)]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            groups = list(pool.map(of_group, range(len(self.data))))
+        return [np.concatenate(part)[:members, :count] for part in zip(*groups, strict=True)]
 
 
 def _finite_values(value: FloatArray) -> FloatArray:
@@ -239,9 +252,16 @@ def side_by_side(density: Density, losses: Mapping[str, Mapping[str, FloatArray]
         for domain, data in density.data["losses"].items()
     }
     leaves, structure = jax.tree.flatten(axes, is_leaf=lambda leaf: leaf is None)
-    return SideBySide(
-        *_members(density.function, tuple(leaves), structure), jax.device_put(dict(replaced(density, own).data))
-    )
+    members = len(next(values for of_domain in own.values() for values in of_domain.values()))
+    points = sum(len(data["count"]) for data in density.data["losses"].values())
+    together = int(np.clip(TOGETHER // (points * ROWS_PER_MEMBER), 1, members))
+    # the last group is filled up with the first members
+    groups = [np.arange(first, first + together) % members for first in range(0, members, together)]
+    data = [
+        jax.device_put(dict(replaced(density, jax.tree.map(lambda values, group=group: values[group], own)).data))
+        for group in groups
+    ]
+    return SideBySide(*_members(density.function, tuple(leaves), structure), data, together)
 
 
 def _block(chosen: tuple[Entry, ...], likelihoods: Mapping[str, tuple[Likelihood, Data]]) -> Density:
