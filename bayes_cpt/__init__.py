@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bayes_cpt.simulation.simulate import pilot_runs
     from bayes_cpt.statistical_model.discrepancy import COMPONENTS, Component
     from bayes_cpt.statistical_model.model_files import ModelSpec, Spec, model_names, read_spec
+    from bayes_cpt.statistical_model.observations import what_fit_says
     from bayes_cpt.statistical_model.stated_priors import Annealed, Pretrained, stated, with_history, with_priors
 
 _HOMES = {
@@ -88,6 +89,7 @@ _HOMES = {
     "runs.schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
     "statistical_model.discrepancy": ("COMPONENTS", "Component"),
     "statistical_model.model_files": ("ModelSpec", "Spec", "model_names", "read_spec"),
+    "statistical_model.observations": ("what_fit_says",),
     "statistical_model.stated_priors": ("Annealed", "Pretrained", "stated", "with_history", "with_priors"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -175,6 +177,7 @@ __all__ = [
     "table",
     "verdict",
     "vetted",
+    "what_fit_says",
     "with_history",
     "with_priors",
     "write_curves",

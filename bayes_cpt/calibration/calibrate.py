@@ -23,7 +23,7 @@ from bayes_cpt.calibration.uniformity import band, holm, uniformity
 from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation
 from bayes_cpt.inference.fit import Prepared
 from bayes_cpt.inference.mode import climb, curvature, whitening_scale
-from bayes_cpt.inference.tempering import Kernel, Target, Walkers, moved, tempered, with_proposal
+from bayes_cpt.inference.tempering import Kernel, Target, Walkers, moved, square_root, tempered, with_proposal
 from bayes_cpt.posterior.density import Densities, Density, side_by_side
 from bayes_cpt.posterior.priors import Entry, of_domain
 from bayes_cpt.statistical_model.discrepancy import effect_labels
@@ -205,7 +205,7 @@ def _of_members(states: FloatArray, scale: FloatArray) -> Approximation:
     centre = flat.mean(axis=1, keepdims=True)
     away = flat - centre
     covariance = np.swapaxes(away, 1, 2) @ away + size * scale @ np.swapaxes(scale, 1, 2)
-    spread = np.linalg.cholesky(covariance / (flat.shape[1] + size))
+    spread = square_root(covariance / (flat.shape[1] + size))
     return Approximation(centre, spread[:, None], np.zeros((members, 1)), CLOSE)
 
 

@@ -10,7 +10,7 @@ import typer
 
 import bayes_cpt as bc
 from bayes_cpt._support.progress import Status, each_job, live_line
-from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model, what_fit_says
+from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model
 from bayes_cpt.cli.options import (
     Accept,
     AnnealedTo,
@@ -97,7 +97,7 @@ def check(
     check_outputs(plot, inputs=[data])
     curves = selected_curves(data, where, domains, pt=pt, cpt=cpt)
     checked = bc.vetted(curves, accept=accept or [])
-    print(f"{overview(curves, checked.findings)}\n{what_fit_says(curves, split_names(domains))}")
+    print(f"{overview(curves, checked.findings)}\n{bc.what_fit_says(checked.curves, split_names(domains))}")
     draw(bc.plot_curves(curves, checked.outliers), plot)
 
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import bayes_cpt as bc
 from bayes_cpt._support.files import check_target
-from bayes_cpt.errors import BayesCptError, DataError
+from bayes_cpt.errors import BayesCptError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FITTED_BY = ("cpt-replay", "annealing", "open-checkpoint", "cpt-size", "open-size")
-"""The default model, and those for the data that it does not describe."""
 TABLES = ("runs.csv", "lr.csv", "losses.csv")
 
 
@@ -46,28 +44,6 @@ def selected_curves(
 ) -> "bc.Curves":
     """Read a curve folder with the user's names of the domains, and keep the selected runs and domains."""
     return bc.select(bc.read_curves(data, pt, cpt), where, split_names(domains))
-
-
-def what_fit_says(curves: "bc.Curves", domains: list[str] | None) -> str:
-    """Return whether `fit` takes the curves, with the default model or with another.
-
-    Raises
-    ------
-    DataError
-        If it refuses them with every one of ``FITTED_BY``: what it says with the default model.
-    """
-    from bayes_cpt.statistical_model.model_files import read_spec  # noqa: PLC0415 - takes time to load
-    from bayes_cpt.statistical_model.observations import observe  # noqa: PLC0415 - takes time to load
-
-    refused: DataError | None = None
-    for model in FITTED_BY:
-        try:
-            observe(curves, read_spec(model).law, domains)
-        except DataError as error:
-            refused = refused or error
-        else:
-            return f"`fit` refuses these data without options: {refused}" if refused else "`fit` accepts these data."
-    raise refused or DataError("no model")
 
 
 def stated_model(

@@ -12,8 +12,6 @@ _LIMIT = re.compile(
     rf"\s*(?P<domain>{_QUOTED}|[^\s<>=@]+)\s*<=\s*(?P<bound>[^\s@]+)\s*(?:@\s*(?P<probability>\S+)\s*)?"
 )
 _TERM = re.compile(rf"\s*(?:(?P<weight>[^\s*'\"]+)\s*\*)?\s*(?P<domain>{_QUOTED}|[^\s*]+)\s*")
-_PLUS = re.compile(rf"\+(?=(?:{_QUOTED}|[^'\"])*$)")
-"""A plus that is not within quotes."""
 _PLAIN = re.compile(r"[^\s<>=@*+'\"]+")
 """A name that needs no quotes."""
 
@@ -153,6 +151,12 @@ def parse_limit(text: str) -> Limit:
     return at_most(_unquoted(parts["domain"]), loss=bound, probability=probability)
 
 
+def _terms(text: str) -> list[str]:
+    """Return what is between the pluses that are not within quotes."""
+    hidden = re.sub(_QUOTED, lambda found: found[0].replace("+", "\0"), text)
+    return [term.replace("\0", "+") for term in hidden.split("+")]
+
+
 def _unquoted(name: str) -> str:
     return name[1:-1] if re.fullmatch(_QUOTED, name) else name
 
@@ -192,7 +196,7 @@ def parse_objective(text: str) -> dict[str, float]:
     {'pt': 1.0, 'cpt': 2.0}
     """
     minimise: dict[str, float] = {}
-    for term in _PLUS.split(text):
+    for term in _terms(text):
         parts = _TERM.fullmatch(term)
         if parts is None:
             raise BayesCptError(f"The objective {quoted(text)} is not of the form '0.5*pt + 0.5*cpt' or 'cpt'.")

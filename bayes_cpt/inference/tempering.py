@@ -250,10 +250,17 @@ def with_proposal(
 
 def common_whitening(x: FloatArray) -> FloatArray:
     """Return the scale (1, size, size) in which walkers of all populations together are white."""
-    flat = x.reshape(-1, x.shape[-1])
-    unit = flat.std(axis=0) + 1e-12
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(flat, rowvar=False)))
-    return (unit[:, None] * vectors * np.sqrt(np.maximum(values, 1e-6)))[None]
+    return square_root(np.atleast_2d(np.cov(x.reshape(-1, x.shape[-1]), rowvar=False, bias=True)))[None]
+
+
+def square_root(covariance: FloatArray) -> FloatArray:
+    """Return matrices (..., size, size) whose product with their transpose is the covariance.
+
+    Nearly flat directions are kept a thousandth as wide as the coordinates are, so that rounding does no harm.
+    """
+    unit = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))[..., :, None] + 1e-12
+    values, vectors = np.linalg.eigh(covariance / (unit * np.swapaxes(unit, -1, -2)))
+    return unit * vectors * np.sqrt(np.maximum(values, 1e-6))[..., None, :]
 
 
 def moved(target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator) -> Walkers:

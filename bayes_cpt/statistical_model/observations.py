@@ -13,12 +13,15 @@ from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.errors import DataError
 from bayes_cpt.laws.features import Design, FittedRange, design
 from bayes_cpt.laws.law import Law
+from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.table_checks import MINIMUM_POINTS
 from bayes_cpt.statistical_model.out_of_domain import Changes, changes
 
 MINIMUM_RUNS = 2
 """Finished runs that a law of final losses needs."""
+FITTED_BY = ("cpt-replay", "annealing", "open-checkpoint", "cpt-size", "open-size")
+"""The law of the default model, and those for data that it does not describe."""
 ONE_CHECKPOINT = 0.01
 """Share by which losses of one checkpoint may differ, for example if each run measured it on other texts."""
 
@@ -143,6 +146,43 @@ def observe(curves: Curves, law: Law, domains: Sequence[str] | None = None) -> O
         out_of_domain=combined,
         names=curves.names,
     )
+
+
+def what_fit_says(curves: Curves, domains: Sequence[str] | None = None) -> str:
+    """Return whether `fit` takes the curves, by its default model or by another; nothing is fitted.
+
+    Parameters
+    ----------
+    curves
+        The runs.
+    domains
+        Domains to fit; None for all.
+
+    Returns
+    -------
+    str
+        A sentence. If the default model does not describe the curves, it says why, and what to do.
+
+    Raises
+    ------
+    DataError
+        If none of the models for whole curves describes them: what `fit` says with the default model.
+
+    Examples
+    --------
+    >>> import bayes_cpt as bc
+    >>> bc.what_fit_says(bc.read_curves(bc.shipped("data/checkpoints")))
+    '`fit` accepts these data.'
+    """
+    refused: list[DataError] = []
+    for name in FITTED_BY:
+        try:
+            observe(curves, LAWS[name], domains)
+        except DataError as error:
+            refused.append(error)
+        else:
+            return f"`fit` refuses these data without options: {refused[0]}" if refused else "`fit` accepts these data."
+    raise refused[0]
 
 
 def _final_losses(curves: Curves, losses: pd.DataFrame) -> pd.DataFrame:

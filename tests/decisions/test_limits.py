@@ -27,6 +27,8 @@ DOMAINS = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
         ("pt<=+.05", at_most("pt", change=0.05)),
         ("  open-web-math <= -1e-2@.5 ", at_most("open-web-math", change=-0.01, probability=0.5)),
         ("cpt <= +0", at_most("cpt", change=0)),
+        ("'my + code' <= 1.7", at_most("my + code", loss=1.7)),
+        ('"a <= b" <= +0.1 @ 0.5', at_most("a <= b", change=0.1, probability=0.5)),
     ],
 )
 def test_reads_limits(text: str, limit: Limit):
@@ -77,6 +79,7 @@ def test_a_limit_has_one_bound(bounds: dict[str, float]):
         ("cpt", {"cpt": 1}),
         ("  .25 * pt+1e-1*open-web-math ", {"pt": 0.25, "open-web-math": 0.1}),
         ("0*pt + cpt", {"pt": 0, "cpt": 1}),
+        ("0.5*'my + code' + \"it's\"", {"my + code": 0.5, "it's": 1}),
     ],
 )
 def test_reads_objectives(text: str, minimise: dict[str, float]):
@@ -90,6 +93,7 @@ def test_reads_objectives(text: str, minimise: dict[str, float]):
         ("", "is not of the form"),
         ("pt +", "is not of the form"),
         ("0.5 pt", "is not of the form"),
+        ("'my code' cpt", "is not of the form"),
         ("2*3*pt", "is not of the form"),
         ("half*pt", "has 'half' where a number must be"),
         ("pt + 2*pt", "has the domain 'pt' twice"),

@@ -10,7 +10,16 @@ import pytest
 from bayes_cpt.errors import SamplingError
 from bayes_cpt.inference.approximation import around, mixture
 from bayes_cpt.inference.mode import approximate
-from bayes_cpt.inference.tempering import Target, common_whitening, jumped, moved, tempered, trajectory, with_proposal
+from bayes_cpt.inference.tempering import (
+    Target,
+    common_whitening,
+    jumped,
+    moved,
+    square_root,
+    tempered,
+    trajectory,
+    with_proposal,
+)
 from bayes_cpt.posterior.density import Density
 from bayes_cpt.posterior.priors import Entry
 
@@ -104,3 +113,13 @@ def test_walkers_jump_between_modes_that_no_trajectory_joins():
         walkers = moved(target, walkers, kernel, random)
     assert (before & (walkers.x[..., 0] < 6)).any()
     assert (~before & (walkers.x[..., 0] > 6)).any()
+
+
+def test_a_square_root_gives_the_covariance_back_even_if_it_is_nearly_flat():
+    random = np.random.default_rng(1)
+    wide = random.standard_normal((3, 5, 4))
+    covariance = np.swapaxes(wide, 1, 2) @ wide
+    root = square_root(covariance)
+    np.testing.assert_allclose(root @ np.swapaxes(root, 1, 2), covariance, rtol=1e-9, atol=1e-9)
+    flat = np.outer([1e6, 1.0], [1e6, 1.0])
+    assert np.isfinite(np.linalg.inv(square_root(flat))).all()

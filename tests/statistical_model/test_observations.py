@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+import bayes_cpt as bc
 from bayes_cpt.errors import DataError
 from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames
@@ -73,3 +74,12 @@ def test_a_run_that_continues_a_pilot_starts_at_its_loss(microcpt: Curves):
     runs = alone.runs.copy()
     runs.loc["cpt_m_const_4000_const_r000", ["parent", "parent_step"]] = ["cpt_m_wsd000_wsd_r000", 3000]
     check_runs(curves_from_frames(runs, alone.lr, alone.losses), LAWS["open-checkpoint"])
+
+
+def test_whether_fit_takes_the_curves_is_said_without_fitting():
+    both_sizes = bc.read_curves(bc.shipped("data/microcpt"))
+    assert bc.what_fit_says(both_sizes).startswith("`fit` refuses these data without options: law 'cpt-replay' has no")
+    assert bc.what_fit_says(bc.select(both_sizes, "model_size == 332448")) == "`fit` accepts these data."
+    strange = both_sizes.losses.assign(domain=both_sizes.losses["domain"].replace({"pt": "old", "cpt": "new"}))
+    with pytest.raises(DataError, match="no losses on pt or cpt: the data have de, doc, eng, new, old; say which"):
+        bc.what_fit_says(both_sizes.with_losses(strange))
