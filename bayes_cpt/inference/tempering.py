@@ -110,8 +110,10 @@ class Kernel(NamedTuple):
     ----------
     scale
         (populations or 1, size, size) Trajectories are in coordinates z with x = scale z.
-    step, leapfrogs
-        Size and number of leapfrog steps of a trajectory.
+    step
+        (populations or 1, 1, 1) Size of a leapfrog step: populations of different posteriors have their own.
+    leapfrogs
+        Number of leapfrog steps of a trajectory.
     proposal
         What jumps are drawn from.
     jumps
@@ -119,7 +121,7 @@ class Kernel(NamedTuple):
     """
 
     scale: FloatArray
-    step: float
+    step: FloatArray
     proposal: Approximation
     leapfrogs: int
     jumps: int = TRIED
@@ -181,7 +183,8 @@ def tempered(
     walkers = target.at(target.approximation.draw(shape, random), 0.0)
     if not np.isfinite(walkers.value).any(axis=1).all():
         raise SamplingError("the posterior has no finite density near its mode: check the losses and the priors")
-    inverse, kernel = 0.0, Kernel(whiten(walkers.x), STEP, target.approximation, effort.leapfrogs)
+    inverse, scale = 0.0, whiten(walkers.x)
+    kernel = Kernel(scale, np.full((len(scale), 1, 1), STEP), target.approximation, effort.leapfrogs)
     while inverse < 1:
         gain = walkers.value - walkers.near
         change = _next_change(gain, 1 - inverse)
@@ -230,9 +233,10 @@ def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Gener
 def _adapted(
     target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: float
 ) -> tuple[Walkers, Kernel]:
-    """Move walkers by a trajectory, and adapt the step size."""
+    """Move walkers by a trajectory, and adapt the step size: to all populations, or to each if each has its own."""
     walkers, accepted = trajectory(target, walkers, kernel, random, inverse)
-    return walkers, kernel._replace(step=kernel.step * float(np.exp(GAIN * (accepted.mean() - TARGET))))
+    mean = accepted.reshape(len(kernel.step), -1).mean(axis=1)
+    return walkers, kernel._replace(step=kernel.step * np.exp(GAIN * (mean - TARGET))[:, None, None])
 
 
 def with_proposal(
