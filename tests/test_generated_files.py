@@ -201,7 +201,11 @@ def faults(draw: st.DrawFn) -> tuple[str, Any, Any]:
             "converged",
             "runs",
         ]
-        return kind, draw(st.sampled_from(names)), draw(st.one_of(text, st.integers(-3, 9), st.just("[1]")))
+        return (
+            kind,
+            draw(st.sampled_from(names)),
+            draw(st.one_of(text, st.integers(-3, 9), st.sampled_from(["[1]", "{}", '["a"]', "null"]))),
+        )
     if kind == "cut":
         return kind, draw(st.floats(0, 0.99)), None
     return kind, draw(st.sampled_from(VARIABLES)), draw(st.sampled_from([np.nan, np.inf, -np.inf]))
@@ -228,6 +232,9 @@ def damaged(tree: xr.DataTree, fault: tuple[str, Any, Any]) -> xr.DataTree:
 
 @settings(relaxed, max_examples=min(25, settings().max_examples))
 @given(fault=faults())
+@example(fault=("attribute", "domain_names", "[1]"))
+@example(fault=("attribute", "domain_names", '["pt", 1]'))
+@example(fault=("attribute", "domain_names", '["old", "new"]'))
 def test_a_damaged_fit_file_is_loaded_or_refused_by_its_name(saved: xr.DataTree, fault: tuple[str, Any, Any]):
     with folder() as here:
         path = here / "fit.nc"

@@ -149,14 +149,22 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     spec = _model(tree, path)
     cells = {kind: cells_of_text(name, kind, tree.attrs.pop(name)) for kind, name in TABLES.items()}
     fitted_range = FittedRange.from_dict(json.loads(tree.attrs["fitted_range"]))
-    names = DomainNames(*json.loads(tree.attrs.get("domain_names", json.dumps(OWN_ROLES))))
+    domains = json.loads(tree.attrs["domains"])
+    names = _domain_names(tree, domains, path)
     models = {
-        domain: DomainModel(spec.law, spec.components, domain, fitted_range, names.role(domain))
-        for domain in json.loads(tree.attrs["domains"])
+        domain: DomainModel(spec.law, spec.components, domain, fitted_range, names.role(domain)) for domain in domains
     }
     fitted = Fit(tree, spec, replace(curves_from_cells(str(path), cells), names=names), models)
     _check_draws(fitted, path)
     return fitted
+
+
+def _domain_names(tree: xr.DataTree, domains: Sequence[str], path: str | Path) -> DomainNames:
+    """Return what the two domains of the law are called; files from before there were names have none."""
+    names = DomainNames(*json.loads(tree.attrs.get("domain_names", json.dumps(OWN_ROLES))))
+    if not all(isinstance(name, str) for name in names) or not set(domains) <= set(names):
+        raise FitFileError(f"{path} is damaged: its domains are not those that it names; fit the data again")
+    return names
 
 
 def _check_draws(fitted: Fit, path: str | Path) -> None:
