@@ -22,7 +22,7 @@ from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.calibration.uniformity import band, holm, uniformity
 from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation
 from bayes_cpt.inference.fit import Prepared
-from bayes_cpt.inference.mode import climb, curvature, whitening_scale
+from bayes_cpt.inference.mode import CANDIDATES, approximate, starts_from
 from bayes_cpt.inference.tempering import Kernel, Target, Walkers, moved, square_root, tempered, with_proposal
 from bayes_cpt.posterior.density import Densities, Density, side_by_side
 from bayes_cpt.posterior.priors import Entry, of_domain
@@ -31,8 +31,6 @@ from bayes_cpt.statistical_model.likelihood import discrepancy, evaluate
 
 LEVEL = 0.01
 """Probability that a correct model is called miscalibrated."""
-STARTS = 40
-"""Number of draws from the prior, the most probable of which starts the climb to the mode."""
 LOG_DENSITY = "log density"
 
 type Simulator = Callable[
@@ -189,33 +187,33 @@ def _at_posteriors(
 ) -> tuple[Target, Walkers, Kernel]:
     """Return walkers (simulations, draws) at the posteriors of a block's parameters, and how they move."""
     target = Target(densities, _approximations(density, densities, shape[0], random))
-    # fewer walkers than coordinates do not show their covariance: each population keeps that of its mode
-    scale = target.approximation.scale[:, 0] / INFLATION
-    walkers, kernel, states = tempered(target, shape, random, lambda _x: scale)
-    return target, walkers, with_proposal(target, walkers, kernel, random, _of_members(states, scale))
+    at_mode = target.approximation.scale[:, 0] / INFLATION
+
+    def whiten(x: FloatArray) -> FloatArray:
+        return _mean_and_scale(x, at_mode)[1]
+
+    walkers, kernel, states = tempered(target, shape, random, whiten)
+    centre, scale = _mean_and_scale(np.concatenate(states, axis=1), at_mode)
+    around = Approximation(centre, scale[:, None], np.zeros((shape[0], 1)), CLOSE)
+    return target, walkers, with_proposal(target, walkers, kernel, random, around)
 
 
-def _of_members(states: FloatArray, scale: FloatArray) -> Approximation:
-    """Return approximations of the states (states, members, walkers, size) of each member, from which it jumps.
+def _mean_and_scale(x: FloatArray, at_mode: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return means (members, 1, size) of vectors (members, n, size), and scales in which they are white.
 
-    Few states show the covariance badly: that of the mode counts as much as one state per coordinate.
+    Few vectors show their covariance badly: that of the mode counts as much as one vector per coordinate.
     """
-    _, members, _, size = states.shape
-    flat = np.swapaxes(states, 0, 1).reshape(members, -1, size)
-    centre = flat.mean(axis=1, keepdims=True)
-    away = flat - centre
-    covariance = np.swapaxes(away, 1, 2) @ away + size * scale @ np.swapaxes(scale, 1, 2)
-    spread = square_root(covariance / (flat.shape[1] + size))
-    return Approximation(centre, spread[:, None], np.zeros((members, 1)), CLOSE)
+    count, size = x.shape[1:]
+    centre = x.mean(axis=1, keepdims=True)
+    away = x - centre
+    covariance = np.swapaxes(away, 1, 2) @ away + size * at_mode @ np.swapaxes(at_mode, 1, 2)
+    return centre, square_root(covariance / (count + size))
 
 
 def _approximations(density: Density, densities: Densities, members: int, random: np.random.Generator) -> Approximation:
-    """Return an approximation at the mode of each posterior, sought from the most probable of draws of the prior."""
-    tried = np.broadcast_to(density.prior_draws(STARTS, random), (members, STARTS, density.size))
-    starts = tried[np.arange(members), densities.values(tried).argmax(axis=1)]
-    centre, _value = climb(densities, starts)
-    scale = INFLATION * whitening_scale(curvature(densities, centre)[2])
-    return Approximation(centre[:, None], scale[:, None], np.zeros((members, 1)))
+    """Return an approximation at the modes of each posterior, sought from draws of the prior as those of a fit are."""
+    drawn = density.prior_draws(CANDIDATES, random)
+    return approximate(densities, starts_from(densities, np.broadcast_to(drawn, (members, *drawn.shape))))
 
 
 def _ranks(states: FloatArray) -> IntArray:

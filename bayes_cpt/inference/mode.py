@@ -32,35 +32,52 @@ NEGLIGIBLE = 12.0
 
 
 def approximate(densities: Densities, starts: FloatArray) -> Approximation:
-    """Return the approximation at the modes to which starts (starts, size) climb.
+    """Return the approximation at the modes to which starts (members, starts, size) climb, the most probable first.
+
+    There is a component per start, with the same weight for all but the negligible ones: where several starts climb
+    to one mode, its components are alike.
 
     Raises
     ------
     DataError
-        If no start has a finite density.
+        If no start of a member has a finite density.
     """
     centre, value = climb(densities, starts)
-    if not np.isfinite(value).any():
+    if not np.isfinite(value).any(axis=1).all():
         raise DataError("the model has no finite density at any start: check the losses and the priors")
     scale = whitening_scale(curvature(densities, centre)[2])
     evidence = value + np.linalg.slogdet(scale)[1]
+    order = np.argsort(-evidence, axis=1)
+    kept = np.take_along_axis(evidence, order, axis=1) > evidence.max(axis=1, keepdims=True) - NEGLIGIBLE
+    with np.errstate(divide="ignore"):
+        log_weight = np.log(kept / kept.sum(axis=1, keepdims=True))
+    return Approximation(
+        np.take_along_axis(centre, order[..., None], axis=1),
+        INFLATION * np.take_along_axis(scale, order[..., None, None], axis=1),
+        log_weight,
+    )
+
+
+def distinct(found: Approximation) -> Approximation:
+    """Return the approximation of one posterior with one component at each of its modes."""
+    [centre], [scale], [log_weight] = found.centre, found.scale / INFLATION, found.log_weight
     kept: list[int] = []
-    for place in np.argsort(-evidence).tolist():
+    for place in np.flatnonzero(np.isfinite(log_weight)).tolist():
         distances = [np.linalg.solve(scale[other], centre[place] - centre[other]) for other in kept]
-        apart = all(np.sqrt((distance**2).mean()) > APART for distance in distances)
-        if not kept or (apart and evidence[kept[0]] - evidence[place] < NEGLIGIBLE):
+        if all(np.sqrt((distance**2).mean()) > APART for distance in distances):
             kept.append(place)
-    return Approximation(centre[None, kept], INFLATION * scale[None, kept], np.full((1, len(kept)), -np.log(len(kept))))
+    return Approximation(found.centre[:, kept], found.scale[:, kept], np.full((1, len(kept)), -np.log(len(kept))))
 
 
-def starts_from(densities: Densities, prior_draws: FloatArray, starts: int = STARTS) -> FloatArray:
-    """Return starts (starts, size): the median of draws from the prior, and the most probable ones."""
-    values = densities.values(prior_draws)
-    return np.vstack([np.median(prior_draws, axis=0), prior_draws[np.argsort(-values)[: starts - 1]]])
+def starts_from(densities: Densities, prior_draws: FloatArray) -> FloatArray:
+    """Return starts (members, ``STARTS``, size): the median of draws (members, draws, size), and the most probable."""
+    best = np.argsort(-densities.values(prior_draws), axis=1)[:, : STARTS - 1]
+    median = np.median(prior_draws, axis=1, keepdims=True)
+    return np.concatenate([median, np.take_along_axis(prior_draws, best[..., None], axis=1)], axis=1)
 
 
 def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Climb towards the modes from starts (members, size); return the ends and the log densities there."""
+    """Climb towards the modes from starts (..., size); return the ends and the log densities there."""
     centre, value = start, densities.values(start)
     for _ in range(CLIMBS):
         before, (centre, value) = value, _newton_step(densities, centre)
@@ -70,41 +87,39 @@ def climb(densities: Densities, start: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def _newton_step(densities: Densities, base: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the best of several damped Newton steps from a base, and the log density there."""
+    """Return the best of several damped Newton steps from bases (..., size), and the log densities there."""
     value, gradient, curved = curvature(densities, base)
     unit, curvatures, axes = principal_axes(curved)
-    slope = (np.swapaxes(axes, 1, 2) @ (unit * gradient)[..., None])[..., 0]
-    damped = slope[:, None] / (np.abs(curvatures)[:, None] + DAMPING[:, None])
-    step = unit[:, None] * (damped @ np.swapaxes(axes, 1, 2))
+    slope = (np.swapaxes(axes, -1, -2) @ (unit * gradient)[..., None])[..., 0]
+    damped = slope[..., None, :] / (np.abs(curvatures)[..., None, :] + DAMPING[:, None])
+    step = unit[..., None, :] * (damped @ np.swapaxes(axes, -1, -2))
     step = step / np.maximum(np.abs(step).max(axis=-1, keepdims=True) / LONGEST, 1)
-    found = _highest(densities, base[:, None] + step, (base, value))
-    return _highest(densities, base[:, None] + STRIDES[:, None] * (found[0] - base)[:, None], found)
+    found = _highest(densities, base[..., None, :] + step, (base, value))
+    return _highest(densities, base[..., None, :] + STRIDES[:, None] * (found[0] - base)[..., None, :], found)
 
 
 def _highest(
     densities: Densities, candidates: FloatArray, found: tuple[FloatArray, FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return, for each member, the most probable of candidates (members, n, size) and of what was found."""
+    """Return the most probable of candidates (..., n, size) and of what was found, (..., size)."""
     place, best = found
     values = densities.values(candidates)
-    member, chosen = np.arange(len(place)), values.argmax(axis=1)
-    higher = values[member, chosen] > best
-    return (
-        np.where(higher[:, None], candidates[member, chosen], place),
-        np.where(higher, values[member, chosen], best),
-    )
+    chosen = values.argmax(axis=-1)[..., None]
+    highest = np.take_along_axis(values, chosen, axis=-1)[..., 0]
+    where = np.take_along_axis(candidates, chosen[..., None], axis=-2)[..., 0, :]
+    return np.where((highest > best)[..., None], where, place), np.maximum(highest, best)
 
 
 def curvature(densities: Densities, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the log densities of vectors (members, size), their gradients and negative second derivatives.
+    """Return the log densities of vectors (..., size), their gradients and negative second derivatives.
 
-    The latter, (members, size, size), are differences of gradients: automatic second derivatives are wrong at the
-    points of an interpolation grid.
+    The latter, (..., size, size), are differences of gradients: automatic second derivatives are wrong at the points
+    of an interpolation grid.
     """
-    size = x.shape[1]
-    value, gradient = densities.at(x[:, None] + DIFFERENCE * np.eye(size + 1, size, -1))
-    matrix = (gradient[:, :1] - gradient[:, 1:]) / DIFFERENCE
-    return value[:, 0], gradient[:, 0], (matrix + np.swapaxes(matrix, 1, 2)) / 2
+    size = x.shape[-1]
+    value, gradient = densities.at(x[..., None, :] + DIFFERENCE * np.eye(size + 1, size, -1))
+    matrix = (gradient[..., :1, :] - gradient[..., 1:, :]) / DIFFERENCE
+    return value[..., 0], gradient[..., 0, :], (matrix + np.swapaxes(matrix, -1, -2)) / 2
 
 
 def whitening_scale(precision: FloatArray) -> FloatArray:

@@ -23,7 +23,7 @@ from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import SamplingError
 from bayes_cpt.inference.approximation import CLOSE, INFLATION, Approximation, around, mixture
 from bayes_cpt.inference.diagnostics import ESS_LIMIT, Convergence, convergence
-from bayes_cpt.inference.mode import CANDIDATES, approximate, starts_from
+from bayes_cpt.inference.mode import CANDIDATES, approximate, distinct, starts_from
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.inference.tempering import (
     FROM_MODES,
@@ -215,7 +215,7 @@ class Counted:
 
 def modes(densities: Densities, density: Density, random: np.random.Generator) -> Approximation:
     """Return the approximation at the modes that are found from the prior."""
-    return approximate(densities, starts_from(densities, density.prior_draws(CANDIDATES, random)))
+    return distinct(approximate(densities, starts_from(densities, density.prior_draws(CANDIDATES, random)[None])))
 
 
 def enough(found: Convergence, settings: SamplerSettings) -> bool:

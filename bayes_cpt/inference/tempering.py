@@ -41,6 +41,8 @@ EFFECTIVE = 0.5
 MOVES = 2
 """Trajectories after each step of temperature."""
 HALVINGS = 30
+POSTERIOR = np.ones((1, 1))
+"""Inverse temperature of the posterior, for all populations."""
 SMALLEST = 0.001
 """Smallest step of the inverse temperature."""
 TRIED = 4
@@ -93,13 +95,14 @@ class Walkers(NamedTuple):
     near: FloatArray
     near_gradient: FloatArray
 
-    def at_temperature(self, inverse: float) -> tuple[FloatArray, FloatArray]:
-        """Return the log density at an inverse temperature, and its gradient."""
-        if inverse == 1:
+    def at_temperature(self, inverse: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log density at inverse temperatures (populations or 1, 1), and its gradient."""
+        if (inverse == 1).all():
             return self.value, self.gradient
+        slope = inverse[..., None]
         return (
             inverse * self.value + (1 - inverse) * self.near,
-            inverse * self.gradient + (1 - inverse) * self.near_gradient,
+            slope * self.gradient + (1 - slope) * self.near_gradient,
         )
 
 
@@ -133,10 +136,10 @@ class Target(NamedTuple):
     densities: Densities
     approximation: Approximation
 
-    def at(self, x: FloatArray, inverse: float) -> Walkers:
+    def at(self, x: FloatArray, inverse: FloatArray) -> Walkers:
         """Return walkers at vectors (populations, walkers, size); the approximation matters below 1 alone."""
         value, gradient = self.densities.at(x)
-        near = (value, gradient) if inverse == 1 else self.approximation.log_density(x)
+        near = (value, gradient) if (inverse == 1).all() else self.approximation.log_density(x)
         return Walkers(x, value, gradient, *near)
 
 
@@ -180,44 +183,48 @@ def tempered(
     SamplingError
         If the density is finite nowhere in a population.
     """
-    walkers = target.at(target.approximation.draw(shape, random), 0.0)
+    walkers = target.at(target.approximation.draw(shape, random), np.zeros((1, 1)))
     if not np.isfinite(walkers.value).any(axis=1).all():
         raise SamplingError("the posterior has no finite density near its mode: check the losses and the priors")
-    inverse, scale = 0.0, whiten(walkers.x)
+    scale = whiten(walkers.x)
+    inverse = np.zeros((len(scale), 1))
     kernel = Kernel(scale, np.full((len(scale), 1, 1), STEP), target.approximation, effort.leapfrogs)
-    while inverse < 1:
+    while (inverse < 1).any():
         gain = walkers.value - walkers.near
         change = _next_change(gain, 1 - inverse)
-        inverse = 1.0 if change == 1 - inverse else inverse + change
+        inverse = np.where(change == 1 - inverse, 1.0, inverse + change)
         walkers = _resampled(walkers, change * gain, random)
         kernel = kernel._replace(scale=whiten(walkers.x))
         for _ in range(MOVES):
             walkers, kernel = _adapted(target, walkers, kernel, random, inverse)
-        done(inverse)
+        done(float(inverse.min()))
     states = []
     for place in range(effort.settling):
         if place in {0, effort.settling // 2}:
             kernel = kernel._replace(scale=whiten(walkers.x))
-        walkers, kernel = _adapted(target, walkers, kernel, random, 1.0)
+        walkers, kernel = _adapted(target, walkers, kernel, random, POSTERIOR)
         states.append(walkers.x)
     return walkers, kernel._replace(scale=whiten(np.concatenate(states, axis=1))), np.array(states)
 
 
-def _next_change(gain: FloatArray, left: float) -> float:
-    """Return the largest change of the inverse temperature at which enough walkers stay effective."""
+def _next_change(gain: FloatArray, left: FloatArray) -> FloatArray:
+    """Return the largest changes of the inverse temperatures (populations or 1, 1) at which enough walkers matter.
 
-    def effective(change: float) -> float:
+    Populations of one posterior change together, by their mean; those of different posteriors each as they need.
+    """
+
+    def effective(change: FloatArray) -> FloatArray:
         log_weight = change * gain
         weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-        return float((weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)).mean() / gain.shape[1])
+        share = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1) / gain.shape[1]
+        return share.reshape(len(left), -1).mean(axis=1, keepdims=True)
 
-    if effective(left) >= EFFECTIVE:
-        return left
-    low, high = 0.0, left
+    low, high = np.zeros_like(left), left
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if effective(middle) >= EFFECTIVE else (low, middle)
-    return max(low, min(left, SMALLEST))
+        enough = effective(middle) >= EFFECTIVE
+        low, high = np.where(enough, middle, low), np.where(enough, high, middle)
+    return np.where(effective(left) >= EFFECTIVE, left, np.minimum(np.maximum(low, SMALLEST), left))
 
 
 def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Generator) -> Walkers:
@@ -231,7 +238,7 @@ def _resampled(walkers: Walkers, log_weight: FloatArray, random: np.random.Gener
 
 
 def _adapted(
-    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: float
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: FloatArray
 ) -> tuple[Walkers, Kernel]:
     """Move walkers by a trajectory, and adapt the step size: to all populations, or to each if each has its own."""
     walkers, accepted = trajectory(target, walkers, kernel, random, inverse)
@@ -301,11 +308,11 @@ def jumped(
         current = np.where(accepted[:, place], weight[:, place], current)
     last = kernel.jumps - 1 - accepted[:, ::-1].argmax(axis=1)
     ends = x.reshape(populations, kernel.jumps, count, -1)[np.arange(populations)[:, None], last, np.arange(count)]
-    return target.at(np.where(accepted.any(axis=1)[..., None], ends, walkers.x), 1.0), accepted
+    return target.at(np.where(accepted.any(axis=1)[..., None], ends, walkers.x), POSTERIOR), accepted
 
 
 def trajectory(
-    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: float = 1.0
+    target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, inverse: FloatArray = POSTERIOR
 ) -> tuple[Walkers, FloatArray]:
     """Simulate a trajectory of each walker, and accept its end or stay.
 
@@ -318,7 +325,7 @@ def trajectory(
     random
         Source of randomness.
     inverse
-        Inverse temperature.
+        (populations or 1, 1) Inverse temperatures.
 
     Returns
     -------

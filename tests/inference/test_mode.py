@@ -10,7 +10,7 @@ from jax.scipy.special import logsumexp
 
 from bayes_cpt.errors import DataError
 from bayes_cpt.inference.approximation import INFLATION
-from bayes_cpt.inference.mode import approximate, starts_from
+from bayes_cpt.inference.mode import STARTS, approximate, distinct, starts_from
 from bayes_cpt.posterior.density import Density
 from bayes_cpt.posterior.priors import Entry
 
@@ -33,7 +33,7 @@ def two_hills(x: Any) -> Any:
 
 
 def test_the_mode_and_the_curvature_are_found():
-    found = approximate(NORMAL, np.array([[0.0, 0.0, 29.0], [1.5, 1.0, 31.0]]))
+    found = distinct(approximate(NORMAL, np.array([[[0.0, 0.0, 29.0], [1.5, 1.0, 31.0]]])))
     assert found.centre.shape == (1, 1, 3)
     np.testing.assert_allclose(found.centre[0, 0], CENTRE, atol=1e-3)
     scale = found.scale[0, 0] / INFLATION
@@ -41,17 +41,21 @@ def test_the_mode_and_the_curvature_are_found():
 
 
 def test_two_modes_are_kept_apart():
-    found = approximate(density(two_hills, 2), np.array([[1.0, 1.0], [0.5, -1.0], [19.0, 0.5]]))
+    starts = np.array([[[1.0, 1.0], [0.5, -1.0], [19.0, 0.5]]])
+    found = distinct(approximate(density(two_hills, 2), starts))
+    assert found.centre.shape == (1, 2, 2)
     np.testing.assert_allclose(np.sort(found.centre[0, :, 0]), [0, 20], atol=0.01)
 
 
 def test_a_density_without_finite_values_is_refused():
     with pytest.raises(DataError, match="no finite density at any start"):
-        approximate(density(lambda x: -jnp.inf + 0 * x.sum(), 3), np.zeros((2, 3)))
+        approximate(density(lambda x: -jnp.inf + 0 * x.sum(), 3), np.zeros((1, 2, 3)))
 
 
 def test_starts_are_the_most_probable_draws():
-    drawn = np.random.default_rng(1).normal(CENTRE, 3 * DEVIATION, (50, 3))
-    starts = starts_from(NORMAL, drawn, 3)
-    np.testing.assert_allclose(starts[0], np.median(drawn, axis=0))
-    assert NORMAL.values(starts[1]) == NORMAL.values(drawn).max()
+    drawn = np.random.default_rng(1).normal(CENTRE, 3 * DEVIATION, (2, 50, 3))
+    starts = starts_from(NORMAL, drawn)
+    assert starts.shape == (2, STARTS, 3)
+    for found, own in zip(starts, drawn, strict=True):
+        np.testing.assert_allclose(found[0], np.median(own, axis=0))
+        assert NORMAL.values(found[1]) == NORMAL.values(own).max()

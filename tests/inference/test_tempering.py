@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import SamplingError
-from bayes_cpt.inference.approximation import around, mixture
+from bayes_cpt.inference.approximation import Approximation, around, mixture
 from bayes_cpt.inference.mode import approximate
 from bayes_cpt.inference.tempering import (
+    POSTERIOR,
     Target,
     common_whitening,
     jumped,
@@ -44,7 +46,7 @@ HILLS = density(
 
 def test_walkers_reach_a_bent_posterior_from_a_round_approximation():
     random = np.random.default_rng(1)
-    target = Target(BANANA, approximate(BANANA, np.array([[0.5, 0.5]])))
+    target = Target(BANANA, approximate(BANANA, np.array([[[0.5, 0.5]]])))
     walkers, kernel, _states = tempered(target, (4, 64), random, common_whitening)
     states = []
     for _ in range(60):
@@ -58,19 +60,51 @@ def test_walkers_reach_a_bent_posterior_from_a_round_approximation():
 
 def test_a_density_without_finite_values_is_refused():
     nowhere = density(lambda x: -jnp.inf + 0 * x.sum())
-    target = Target(nowhere, approximate(HILLS, CENTRES))
+    target = Target(nowhere, approximate(HILLS, CENTRES[None]))
     with pytest.raises(SamplingError, match="no finite density"):
         tempered(target, (2, 8), np.random.default_rng(1), common_whitening)
 
 
 def test_two_modes_are_in_the_draws_in_their_shares():
     random = np.random.default_rng(2)
-    found = approximate(HILLS, CENTRES + 0.5)
+    found = approximate(HILLS, CENTRES[None] + 0.5)
     walkers, _kernel, _states = tempered(Target(HILLS, found), (4, 200), random, common_whitening)
     share = (walkers.x[..., 0] > 6).mean()
     # 800 walkers, resampled: a standard error of about .02
     assert share == pytest.approx(0.2, abs=0.08)
     np.testing.assert_allclose(np.sort(found.nearest(walkers.x)), [share, 1 - share], atol=0.01)
+
+
+class Normals:
+    """Normal posteriors of two coordinates, one per population, with centre 0 and a standard deviation each."""
+
+    deviation = np.array([1.0, 0.02, 1.0])
+
+    def at(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the log densities and their gradients."""
+        precision = (self.deviation**-2)[:, None, None]
+        return -0.5 * (precision * x**2).sum(axis=-1), -precision * x
+
+    def values(self, x: FloatArray) -> FloatArray:
+        """Return the log densities."""
+        return self.at(x)[0]
+
+
+def test_populations_of_different_posteriors_each_reach_their_own():
+    """One approximation is 50 times too wide, one far away: neither holds the others back, nor is left behind."""
+    random, members = np.random.default_rng(6), 3
+    centre = np.zeros((members, 1, 2))
+    centre[2] = 8.0
+    wide = Approximation(centre, np.broadcast_to(np.eye(2), (members, 1, 2, 2)), np.zeros((members, 1)))
+
+    def whiten(x: FloatArray) -> FloatArray:
+        return square_root(np.array([np.cov(each, rowvar=False) for each in x]))
+
+    walkers, kernel, _states = tempered(Target(Normals(), wide), (members, 400), random, whiten)
+    assert kernel.step.shape == (members, 1, 1)
+    for found, deviation in zip(walkers.x, Normals.deviation, strict=True):
+        np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.25 * deviation)
+        np.testing.assert_allclose(found.std(axis=0), deviation, rtol=0.15)
 
 
 def test_draws_of_the_posterior_stay_so():
@@ -80,7 +114,7 @@ def test_draws_of_the_posterior_stay_so():
     first = random.standard_normal((1, 4000))
     x = np.stack([first, first**2 / 2 + 0.3 * random.standard_normal((1, 4000))], axis=-1)
     _walkers, kernel, _states = tempered(target, (1, 200), random, common_whitening)
-    walkers, accepted = target.at(x, 1.0), np.zeros(1)
+    walkers, accepted = target.at(x, POSTERIOR), np.zeros(1)
     for _ in range(5):
         walkers, accepted = trajectory(target, walkers, kernel, random)
     assert accepted.mean() > 0.5
@@ -95,7 +129,7 @@ def test_jumps_alone_keep_the_posterior_and_forget_where_they_came_from():
     x = np.stack([first, first**2 / 2 + 0.3 * random.standard_normal((4, 1000))], axis=-1)
     start, kernel, _states = tempered(target, (4, 50), random, common_whitening)
     kernel = with_proposal(target, start, kernel, random, mixture(x, random))
-    walkers, accepted = jumped(target, target.at(x, 1.0), kernel, random)
+    walkers, accepted = jumped(target, target.at(x, POSTERIOR), kernel, random)
     assert accepted.any(axis=1).mean() > 0.8
     np.testing.assert_allclose(walkers.x.mean(axis=(0, 1)), [0, 0.5], atol=0.08)
     np.testing.assert_allclose(walkers.x.reshape(-1, 2).var(axis=0), [1, 0.59], rtol=0.12)
@@ -105,7 +139,7 @@ def test_jumps_alone_keep_the_posterior_and_forget_where_they_came_from():
 
 def test_walkers_jump_between_modes_that_no_trajectory_joins():
     random = np.random.default_rng(5)
-    target = Target(HILLS, approximate(HILLS, CENTRES + 0.5))
+    target = Target(HILLS, approximate(HILLS, CENTRES[None] + 0.5))
     walkers, kernel, states = tempered(target, (1, 200), random, common_whitening)
     kernel = with_proposal(target, walkers, kernel, random, mixture(states, random))
     before = walkers.x[..., 0] > 6
