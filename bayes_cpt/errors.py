@@ -1,5 +1,6 @@
 """Errors that users may meet. Each message says what is wrong and what would be right."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -71,6 +72,7 @@ class PlausibilityWarning(UserWarning):
 
 
 LONGEST_PATH = 500
+"""Number of characters of a path, or of any other word, that a message shows."""
 LONGEST = 60
 """Number of characters of a value that a message shows."""
 
@@ -88,6 +90,11 @@ def path_shown(path: object) -> str:
     """Return a path for a message: cut if no file could have such a long name."""
     text = str(path)
     return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}..."
+
+
+def readable(message: str) -> str:
+    """Return a message in which no word is too long to read: libraries repeat options of any length."""
+    return re.sub(rf"(\S{{{LONGEST_PATH}}})\S+", r"\1...", message)
 
 
 def hint(name: str, options: Iterable[str]) -> str:

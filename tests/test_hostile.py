@@ -18,6 +18,8 @@ import bayes_cpt as bc
 from bayes_cpt.cli.main import main
 from bayes_cpt.errors import CurvesError, DataError, FitFileError, SpecError
 
+MICROCPT = Path(__file__).parents[1] / "data" / "microcpt"
+LARGER = ("backtest", MICROCPT, "--where", "model_size == 332448")
 SAVED = Path(__file__).parent / "data" / "posterior.nc"
 PLAN = 'parent = "pt_wsd000"\nreplay = [0.0, 0.5]\n[schedule]\nkind = "wsd"\npeak = 1e-3\nsteps = 1000\nwarmup = 50\n'
 MANY_DIGITS = "9" * 5000
@@ -148,9 +150,10 @@ def saved() -> xr.DataTree:
 
 
 @pytest.mark.parametrize(
-    "attribute", ["model_text", "law_fingerprint", "fitted_range", "domains", "runs", "losses", "format"]
+    "attribute",
+    ["model_text", "law_fingerprint", "fitted_range", "domains", "runs", "losses", "format", "converged", "findings"],
 )
-@pytest.mark.parametrize("value", mostly_slow(["", "x", "{}", "[" * 5000], "{}"))
+@pytest.mark.parametrize("value", mostly_slow(["", "x", "null", "[" * 5000], "null"))
 def test_a_fit_file_with_a_damaged_attribute_is_refused(saved: xr.DataTree, tmp_path: Path, attribute: str, value: str):
     tree = saved.copy()
     tree.attrs = {**saved.attrs, attribute: value}
@@ -173,6 +176,21 @@ def test_a_fit_file_with_damaged_draws_is_refused(saved: xr.DataTree, tmp_path: 
     tree.to_netcdf(tmp_path / "fit.nc", engine="netcdf4")
     with pytest.raises(FitFileError, match=r"fit\.nc is damaged"):
         bc.load(tmp_path / "fit.nc")
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_draws_that_give_no_finite_loss_are_refused(
+    saved: xr.DataTree, plan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    posterior = saved["posterior"].to_dataset()
+    tree = saved.copy()
+    tree["posterior"] = xr.DataTree(posterior.assign(alpha=0 * posterior["alpha"] + 1e300))
+    fit = plan.with_name("fit.nc")
+    tree.to_netcdf(fit, engine="netcdf4")
+    for command in ("forecast", "decide"):
+        output = plan.with_name("out.csv")
+        assert "is not a finite number" in refusal(capsys, monkeypatch, command, fit, plan, "-o", output)
+        assert not output.exists()
 
 
 @pytest.mark.parametrize("size", [0, 100, 200_000])
@@ -200,6 +218,22 @@ def test_names_of_runs_go_through_a_fit_file_and_a_folder(tmp_path: Path, name: 
     assert list(again.runs.index) == list(curves.runs.index)
     bc.write_curves(curves, tmp_path / "curves")
     assert list(bc.read_curves(tmp_path / "curves").runs.index) == list(curves.runs.index)
+
+
+@pytest.mark.parametrize("option", ["--domains", "--sampler", "--where"])
+def test_an_option_of_any_length_is_refused_in_few_words(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    assert len(refusal(capsys, monkeypatch, "fit", MICROCPT, option, "x" * 100_000)) < 1_500
+
+
+@pytest.mark.parametrize("leave", ["run", "tail"])
+@pytest.mark.parametrize("cut", ["-1", "2", "nan"])
+def test_a_share_out_of_range_is_refused_whatever_is_left_out(
+    leave: str, cut: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    said = refusal(capsys, monkeypatch, *LARGER, "--leave", leave, "--cut", cut)
+    assert "between 0 and 1" in said
 
 
 # What is written -----------------------------------------------------------------------------------------------------

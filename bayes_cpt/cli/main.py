@@ -9,7 +9,7 @@ import typer
 
 from bayes_cpt.cli.commands import app
 from bayes_cpt.cli.output import BAD_INPUT, FAULT, INTERRUPTED, findings_as_lines
-from bayes_cpt.errors import BayesCptError
+from bayes_cpt.errors import BayesCptError, readable
 
 DEBUG = "--debug"
 """Option of every command: show where an error arose, and the warnings of libraries."""
@@ -31,7 +31,7 @@ def main() -> None:
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        code = code or _failed(*_explained(error))
+        code = _failed(*_explained(error)) or code
     sys.exit(code)
 
 
@@ -71,5 +71,5 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 def _failed(message: str, code: int = BAD_INPUT) -> int:
     if message:
-        print(f"bayes-cpt: {message}", file=sys.stderr)
+        print(f"bayes-cpt: {readable(message)}", file=sys.stderr)
     return code

@@ -230,6 +230,8 @@ def folds(curves: Curves, leave: str, cut: float = 0.5) -> list[Holdout]:
         If ``leave`` is unknown, ``cut`` is not in (0, 1), or nothing can be left out.
     """
     runs = _candidates(curves)
+    if not 0 < cut < 1:
+        raise DataError(f"the share of a run that is fitted (--cut) must lie between 0 and 1, not {cut:g}")
     if leave == "tail":
         return _tails(curves, runs, cut)
     if leave not in QUESTIONS:
@@ -260,8 +262,6 @@ def _candidates(curves: Curves) -> list[str]:
 
 
 def _tails(curves: Curves, runs: Sequence[str], cut: float) -> list[Holdout]:
-    if not 0 < cut < 1:
-        raise DataError(f"the share of a run that is fitted (--cut) must lie between 0 and 1, not {cut:g}")
     return [
         Holdout(run, {run: int(np.ceil(cut * curves.end_step(run)))} | dict.fromkeys(_descendants(curves, [run]), 0))
         for run in runs

@@ -11,7 +11,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayes_cpt._support.typing import FloatArray, IntArray
-from bayes_cpt.errors import DataError
+from bayes_cpt.errors import DataError, quoted
 from bayes_cpt.forecasting.run_correlation import keyed_draws, new_effects
 from bayes_cpt.forecasting.trajectories import batch, effects_on, past, paths
 from bayes_cpt.inference.average import Average
@@ -202,6 +202,7 @@ def _curves(
             Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
             for index, run in enumerate(runs)
         ]
+        _check_finite(curves)
         rates = [together.design.features["relative_learning_rate"][places] for places in together.places]
         return [
             _with_out_of_domain(curve, fit.domains, combined, known.curves, rate, include=include, seed=seed)
@@ -211,6 +212,15 @@ def _curves(
     # NumPy releases Python's lock; more threads in its linear algebra would slow these threads down
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         return [curve for curves in pool.map(of_batch, _batches(wanted)) for curve in curves]
+
+
+def _check_finite(curves: Sequence[Curve]) -> None:
+    for curve in curves:
+        if not np.isfinite(curve.loss).all():
+            raise DataError(
+                f"the forecast of run {quoted(curve.run)} is not a finite number: its learning rate or its length is "
+                "far from all that was fitted, or the fit file is damaged"
+            )
 
 
 def _with_out_of_domain(

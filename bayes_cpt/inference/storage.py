@@ -156,7 +156,15 @@ def from_tree(tree: xr.DataTree, path: str | Path) -> Fit:
     }
     fitted = Fit(tree, spec, replace(curves_from_cells(str(path), cells), names=names), models)
     _check_draws(fitted, path)
+    _check_notes(fitted, path)
     return fitted
+
+
+def _check_notes(fitted: Fit, path: str | Path) -> None:
+    """Refuse a fit of which it cannot be read whether it converged, or what is hardly right in its data."""
+    if str(fitted.tree.attrs["converged"]) not in {"0", "1"}:
+        raise FitFileError(f"{path} is damaged: it does not say whether it converged; fit the data again")
+    _ = fitted.findings, fitted.outliers  # what cannot be read raises
 
 
 def _domain_names(tree: xr.DataTree, domains: Sequence[str], path: str | Path) -> DomainNames:

@@ -39,6 +39,7 @@ NAMES = {"run", "phase", "parent", "domain"}
 OPTIONAL = {"model_size", "batch_tokens", "seed"}
 LARGEST_INTEGER = 2**53  # floats represent all integers up to this one
 LARGEST_LOSS, LONGEST_NAME = 1e6, 200
+NAME = f"a name of at most {LONGEST_NAME} letters, without NUL characters"
 
 
 class Cells(NamedTuple):
@@ -239,6 +240,11 @@ def _numbers(cells: pd.Series) -> pd.Series:
     return pd.Series([_number(cell) for cell in cells], index=cells.index, dtype=float)
 
 
+def _is_name(texts: pd.Series) -> pd.Series:
+    # NumPy and NetCDF drop NUL characters at the end of a text
+    return texts.str.len().between(1, LONGEST_NAME) & ~texts.str.contains("\0", regex=False)
+
+
 def _is_integer(numbers: pd.Series) -> pd.Series:
     return (numbers.abs() < LARGEST_INTEGER) & (np.floor(numbers) == numbers)
 
@@ -254,8 +260,7 @@ def _run_rules(cells: pd.DataFrame, runs: pd.DataFrame, family: pd.DataFrame | N
     pt, cpt = runs["phase"] == "pt", runs["phase"] == "cpt"
     filled = cells[list(COLUMNS["runs"])] != ""
     step = runs["parent_step"]
-    yield Rule("run", "a name", ~filled["run"])
-    yield Rule("run", f"at most {LONGEST_NAME} letters long", runs["run"].str.len() > LONGEST_NAME)
+    yield Rule("run", NAME, ~_is_name(runs["run"]))
     yield Rule("phase", "'pt' or 'cpt'", ~(pt | cpt))
     yield Rule("parent", "given where parent_step is", filled["parent_step"] & ~filled["parent"])
     yield Rule("parent_step", "given where parent is", filled["parent"] & ~filled["parent_step"])
@@ -311,8 +316,7 @@ def _lr_rules(_cells: pd.DataFrame, lr: pd.DataFrame, family: pd.DataFrame | Non
 def _loss_rules(_cells: pd.DataFrame, losses: pd.DataFrame, family: pd.DataFrame | None) -> Iterator[Rule]:
     step, loss = losses["step"], losses["loss"]
     yield from _foreign_runs(losses, family)
-    yield Rule("domain", "a name", losses["domain"] == "")
-    yield Rule("domain", f"at most {LONGEST_NAME} letters long", losses["domain"].str.len() > LONGEST_NAME)
+    yield Rule("domain", NAME, ~_is_name(losses["domain"]))
     yield Rule("step", "an integer from 0", ~(_is_integer(step) & (step >= 0)))
     yield Rule("loss", "a finite number above 0", ~loss.between(0, np.inf, inclusive="neither"))
     yield Rule("loss", f"at most {LARGEST_LOSS:g}", loss.between(LARGEST_LOSS, np.inf, inclusive="neither"))

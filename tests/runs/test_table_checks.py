@@ -75,6 +75,8 @@ FAULTS: dict[str, tuple[Break, list[str]]] = {
         swap("runs.csv", CPT_R50, ",cpt,pt_decay,20,0.5,1000"),
         ["run must be a name", "row 5", "empty cell"],
     ),
+    "domain with NUL": (add("losses.csv", "pt_const,20,p\0t,3"), ["losses.csv: domain must be a name", "without NUL"]),
+    "domain too long": (add("losses.csv", f"pt_const,20,{'x' * 201},3"), ["a name of at most 200 letters"]),
     "domain unnamed": (add("losses.csv", "pt_const,20,,3"), ["losses.csv: domain must be a name", "row 50"]),
     "phase unknown": (
         swap("runs.csv", PT_CONST, "pt_const,PT,,,,1000"),
@@ -204,7 +206,7 @@ def test_no_folder(tmp_path: Path):
     assert "no such folder" in faults_of(tmp_path / "nowhere")[0]
 
 
-CASCADES = {"run unnamed", "pt after cpt", "size zero"}
+CASCADES = {"run unnamed", "domain with NUL", "domain too long", "pt after cpt", "size zero"}
 """Single mistakes with several consequences."""
 
 
