@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 
 import numpy as np
@@ -14,7 +15,7 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.laws.features import Design, FittedRange, design
 from bayes_cpt.laws.law import Law
 from bayes_cpt.laws.shipped_laws import LAWS
-from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.table_checks import MINIMUM_POINTS
 from bayes_cpt.statistical_model.out_of_domain import Changes, changes
 
@@ -166,7 +167,8 @@ def what_fit_says(curves: Curves, domains: Sequence[str] | None = None) -> str:
     Raises
     ------
     DataError
-        If none of the models for whole curves describes them: what `fit` says with the default model.
+        If no model for whole curves describes them or their runs of the largest model: what `fit` says with the
+        default model.
 
     Examples
     --------
@@ -175,14 +177,20 @@ def what_fit_says(curves: Curves, domains: Sequence[str] | None = None) -> str:
     '`fit` accepts these data.'
     """
     refused: list[DataError] = []
-    for name in FITTED_BY:
+    for name, part in product(FITTED_BY, (curves, _of_largest_model(curves))):
         try:
-            observe(curves, LAWS[name], domains)
+            observe(part, LAWS[name], domains)
         except DataError as error:
             refused.append(error)
         else:
             return f"`fit` refuses these data without options: {refused[0]}" if refused else "`fit` accepts these data."
     raise refused[0]
+
+
+def _of_largest_model(curves: Curves) -> Curves:
+    """Return the runs of the largest model, which a user may choose by ``--where``."""
+    largest = curves.runs["model_size"].max()
+    return curves if pd.isna(largest) else select(curves, f"model_size == {float(largest)!r}")
 
 
 def _final_losses(curves: Curves, losses: pd.DataFrame) -> pd.DataFrame:

@@ -80,6 +80,8 @@ def test_whether_fit_takes_the_curves_is_said_without_fitting():
     both_sizes = bc.read_curves(bc.shipped("data/microcpt"))
     assert bc.what_fit_says(both_sizes).startswith("`fit` refuses these data without options: law 'cpt-replay' has no")
     assert bc.what_fit_says(bc.select(both_sizes, "model_size == 332448")) == "`fit` accepts these data."
+    of_pt = bc.select(both_sizes, "phase == 'pt'")  # no model takes two sizes without CPT runs, but one takes each size
+    assert "has no model size" in bc.what_fit_says(of_pt)
     strange = both_sizes.losses.assign(domain=both_sizes.losses["domain"].replace({"pt": "old", "cpt": "new"}))
     with pytest.raises(DataError, match="no losses on pt or cpt: the data have de, doc, eng, new, old; say which"):
         bc.what_fit_says(both_sizes.with_losses(strange))
