@@ -36,8 +36,7 @@ class CurvesError(BayesCptError):
 
     def __init__(self, source: str, faults: Sequence[str]) -> None:
         self.faults: tuple[str, ...] = tuple(faults)
-        count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  - {fault}" for fault in faults)]))
+        super().__init__(listed_faults(source, faults))
 
 
 class SpecError(BayesCptError):
@@ -90,6 +89,12 @@ def path_shown(path: object) -> str:
     """Return a path for a message: cut if no file could have such a long name."""
     text = str(path)
     return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}..."
+
+
+def listed_faults(source: str, faults: Sequence[str]) -> str:
+    """Return a message of all faults of a source, one per line."""
+    count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+    return "\n".join([f"{source}: {count}", *(f"  - {fault}" for fault in faults)])
 
 
 def readable(message: str) -> str:

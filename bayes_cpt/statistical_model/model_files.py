@@ -23,7 +23,7 @@ import tomli_w
 
 from bayes_cpt._support.files import is_file, parse_toml, read_text
 from bayes_cpt._support.shipped import shipped
-from bayes_cpt.errors import DataError, SpecError, hint, path_shown, quoted
+from bayes_cpt.errors import DataError, SpecError, hint, listed_faults, path_shown, quoted
 from bayes_cpt.laws.law import Law
 from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.statistical_model import out_of_domain
@@ -220,7 +220,7 @@ def parse_spec(name: str, text: str) -> ModelSpec:
     chosen, tables = _law(name, document["law"]), document.get("priors", {})
     faults = [*_name_faults(chosen, tables), *(fault for item in tables.items() for fault in _table_faults(*item))]
     if faults:
-        raise SpecError("\n".join([f"{name}: {len(faults)} faults", *(f"  - {fault}" for fault in faults)]))
+        raise SpecError(listed_faults(name, faults))
     components = tuple(component for component in COMPONENTS if f"{component}_scale" in tables)
     priors = {key: _prior(table) for key, table in tables.items()}
     combined = {key: priors.pop(key) for key in out_of_domain.PARAMETERS if key in priors}
@@ -309,7 +309,8 @@ def _table_faults(name: str, table: Any) -> list[str]:
     elif any(
         value < SMALLEST for key in given & {"sigma", "median", "alpha", "beta"} for value in _numbers(table[key])
     ):
-        faults.append(f"{where} has an argument that must be positive: {', '.join(sorted(given - {'mu', 'lower'}))}")
+        positive = ", ".join(sorted(given - {"mu", "lower"}))
+        faults.append(f"{where} has an argument that must be positive ({SMALLEST:g} or more): {positive}")
     elif given == {"lower", "upper"} and not _all_below(table["lower"], table["upper"]):
         faults.append(f"{where} has a lower bound that is not below the upper one")
     return faults
