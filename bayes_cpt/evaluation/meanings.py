@@ -46,6 +46,8 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "annealing_ratio": Meaning(ANNEALING, "its size in CPT over that in PT", _OF_ANNEALING),
         "rate_weight": Meaning(ANNEALING, "its power of the LR", _OF_ANNEALING),
         "rate_power": Meaning(ANNEALING, "its power of the LR", _OF_ANNEALING),
+        "level_power": Meaning(ANNEALING, "its power of the LR", _OF_ANNEALING),
+        "response_power": Meaning(ANNEALING, "its speed at a low LR", _OF_ANNEALING),
         "tail": Meaning(ANNEALING, "the tail of its memory", _OF_ANNEALING),
         "zeta1": Meaning(ANNEALING, "its exponent in PT", ("annealing_pt",)),
         "zeta2": Meaning(ANNEALING, "its exponent in CPT", ("annealing_cpt",)),

@@ -201,7 +201,7 @@ def design(
                 before[pt_key] = _pretraining_features(pretraining, places, peak, memory_kernel)
             of_pretraining = {feature: values[..., back] for feature, values in before[pt_key].items()}
             found[key] = of_pretraining | _continued_features(
-                continued, at_cpt, peak, memory_kernel, jump_is_known=line.pretraining_is_known
+                pretraining, continued, at_cpt, peak, memory_kernel, jump_is_known=line.pretraining_is_known
             )
             found[key]["relative_learning_rate"] = _rates(pretraining, continued)[at_pt + at_cpt] / peak
         own = {
@@ -271,20 +271,16 @@ def _pretraining_features(
 
 
 def _continued_features(
-    phase: Phase, position: IntArray, peak: float, memory_kernel: MemoryKernel, *, jump_is_known: bool
+    pretraining: Phase,
+    phase: Phase,
+    position: IntArray,
+    peak: float,
+    memory_kernel: MemoryKernel,
+    *,
+    jump_is_known: bool,
 ) -> dict[str, FloatArray]:
     """Return the features of continual pre-training (CPT) after so many of its steps."""
-    drop, jump = phase.drop, np.zeros_like(phase.drop)
-    if not jump_is_known and jump.size:
-        # the LR before is not known: its part of the first drop is a feature of its own
-        jump[0] = 1.0
-        drop = drop - phase.learning_rate[0] * jump
-    annealing = memory_kernel.rows(phase._replace(drop=drop), position, peak)
-    of_jump = (
-        np.zeros_like(annealing)
-        if jump_is_known
-        else memory_kernel.rows(phase._replace(drop=peak * jump), position, peak)
-    )
+    annealing, of_jump = memory_kernel.rows_of_cpt(pretraining, phase, position, peak, jump_is_known=jump_is_known)
     return {
         "progress_cpt": progress_rows(phase, position, peak),
         "forward_area_cpt": forward_area(phase)[position],

@@ -32,6 +32,19 @@ BLOCKS = 80
 SMALLEST_SHARE = 1e-3
 """Share of the peak: in powers of the LR, a smaller LR counts as this."""
 
+LEVEL_POWERS: FloatArray = np.linspace(0.0, 1.25, 6)
+"""Grid of q, the power of the LR in the level; values in use are from .25 to 1."""
+RESPONSE_POWERS: FloatArray = np.linspace(-0.5, 2.0, 6)
+"""Grid of r, the power of the LR in the rate; values in use are from 0 to 1.5."""
+LONG_MEMORIES: FloatArray = np.geomspace(1, 400_000, 24)
+"""Grid of the memory, in steps at the peak."""
+PIECES = 160
+"""Number of pieces between which the level is taken as straight: each changes it by less than a hundredth."""
+FASTEST = 1e-3
+"""Smallest share of the peak in the rate: a smaller LR responds as fast as this."""
+
+_GRID = (LEVEL_POWERS.size, RESPONSE_POWERS.size, LONG_MEMORIES.size)
+
 
 @dataclass(frozen=True)
 class MemoryKernel:
@@ -49,6 +62,8 @@ class MemoryKernel:
         runs on NumPy and PyTensor.
     warmup_rows
         The same as ``rows`` for the rises of the PT warm-up; None if they do not count.
+    continued
+        What `rows_of_cpt` returns, from its arguments; None if it follows from ``rows`` of the phase's drops.
 
     Raises
     ------
@@ -78,6 +93,24 @@ class MemoryKernel:
     rows: Callable[[Phase, IntArray, float], FloatArray]
     weights: Callable[..., Array]
     warmup_rows: Callable[[Phase, IntArray, float], FloatArray] | None = None
+    continued: Callable[..., tuple[FloatArray, FloatArray]] | None = None
+
+    def rows_of_cpt(
+        self, pretraining: Phase, phase: Phase, position: IntArray, peak: float, *, jump_is_known: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the rows of continual pre-training (CPT), and of a jump of the largest LR at the transfer point.
+
+        If the pre-training is not known, the first are those of a jump from an LR of 0; else the others are 0.
+        """
+        if self.continued is not None:
+            return self.continued(pretraining, phase, position, peak, jump_is_known=jump_is_known)
+        if jump_is_known or not phase.drop.size:
+            rows = self.rows(phase, position, peak)
+            return rows, np.zeros_like(rows)
+        jump = np.zeros_like(phase.drop)
+        jump[0] = 1.0
+        without = phase._replace(drop=phase.drop - phase.learning_rate[0] * jump)
+        return self.rows(without, position, peak), self.rows(phase._replace(drop=peak * jump), position, peak)
 
     def __post_init__(self) -> None:
         if self.parameters and "memory" not in self.parameters:
@@ -190,6 +223,98 @@ def _blocks(phase: Phase, peak: float) -> tuple[FloatArray, FloatArray, FloatArr
     )
 
 
+def height_rows(
+    phase: Phase, position: IntArray, peak: float, start: FloatArray | float = 0.0, before: float = 0.0
+) -> FloatArray:
+    """Return the height h of the loss above its floor at positions (steps done) of a phase, (rows, points).
+
+    At a constant LR the loss settles at a height above what annealing to 0 would reach, in proportion to (LR / peak)^q.
+    The height relaxes towards that level at a rate that depends on the LR too, q is the level power and r the response
+    power:
+
+        dh / dt = (LR / peak)^r ((LR / peak)^q - h) / memory,   h = 0 at the start of training.
+
+    One h goes through the whole lineage: warm-up, decays, the jump at the transfer point and the re-warm-up. With q = 1
+    and r = 0, its changes are those of Eq. 1's annealing area over memory x peak (Tissue et al. 2024, arXiv
+    2408.11029). With q < 1 the last part of a decay wins more than the first; with r = 1 the response goes by forward
+    area rather than by steps.
+
+    Parameters
+    ----------
+    phase
+        The LR of its steps.
+    position
+        Steps done, (points,).
+    peak
+        The LR by which others are scaled.
+    start
+        Height before the first step, (rows,) or one for all.
+    before
+        The LR before the first step.
+    """
+    share = np.append(before, phase.learning_rate) / peak
+    nodes = _nodes(share, position)
+    level = share[nodes, None] ** LEVEL_POWERS
+    pace = np.maximum(share[1:, None], FASTEST) ** RESPONSE_POWERS * phase.tokens[:, None]
+    clock = np.concatenate([np.zeros((1, RESPONSE_POWERS.size)), np.cumsum(pace, axis=0)])[nodes]
+    height = np.broadcast_to(np.reshape(start, (-1, *_GRID) if np.ndim(start) else ()), (1, *_GRID))[0].copy()
+    heights = np.empty((nodes.size, *_GRID))
+    heights[0] = height
+    for place in range(1, nodes.size):
+        elapsed = (clock[place] - clock[place - 1])[None, :, None] / LONG_MEMORIES
+        first, last = level[place - 1][:, None, None], level[place][:, None, None]
+        # the level is straight in time between two nodes, and the height has a closed form
+        left = np.exp(-elapsed)
+        lag = (last - first) * -np.expm1(-elapsed) / np.maximum(elapsed, 1e-300)
+        height = last - lag + (height - first) * left
+        heights[place] = height
+    return heights[np.searchsorted(nodes, position)].reshape(position.size, -1).T
+
+
+def _nodes(share: FloatArray, position: IntArray) -> IntArray:
+    """Return the steps, from 0 to the last position, between which the level is taken as straight."""
+    until = int(position.max(initial=0))
+    share = share[: until + 1]
+    change = np.abs(np.diff(share)) + np.abs(np.diff(share ** LEVEL_POWERS[1]))
+    passed = np.concatenate([[0.0], np.cumsum(change)])
+    edges = np.searchsorted(passed, np.linspace(0, passed[-1], PIECES))
+    return np.unique(np.concatenate([[0, until], position, edges.clip(max=until), np.maximum(edges - 1, 0)]))
+
+
+def relaxing_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
+    """Return the share of a full annealing that pre-training (PT) has won, 1 - h."""
+    return 1 - height_rows(phase, position, peak)
+
+
+def relaxing_rows_of_cpt(
+    pretraining: Phase, continued: Phase, position: IntArray, peak: float, *, jump_is_known: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return what continual pre-training (CPT) wins since the transfer point, and that part of a height of 1 there.
+
+    If the pre-training is not known, the first is that of a height of 0 at the transfer point.
+    """
+    if jump_is_known:
+        steps = pretraining.learning_rate.size
+        last = pretraining.learning_rate[-1] if steps else 0.0
+        start = height_rows(pretraining, np.array([steps]), peak)[:, 0]
+        height = height_rows(continued, position, peak, start, last)
+        return start[:, None] - height, np.zeros_like(height)
+    first = continued.learning_rate[0] if continued.learning_rate.size else 0.0
+    alone = height_rows(continued, position, peak, 0.0, first)
+    return -alone, 1 + alone - height_rows(continued, position, peak, 1.0, first)
+
+
+def relaxing_weights(memory: Array, level_power: Array, response_power: Array) -> Array:
+    """Return the weights (..., rows) that interpolate on the grid of the three parameters."""
+    of_memory = cubic_weights(
+        np.log(memory / LONG_MEMORIES[0]) / np.log(LONG_MEMORIES[1] / LONG_MEMORIES[0]), LONG_MEMORIES.size
+    )
+    of_level = grid_weights(level_power, LEVEL_POWERS)
+    of_response = grid_weights(response_power, RESPONSE_POWERS)
+    product = of_level[..., :, None, None] * of_response[..., None, :, None] * of_memory[..., None, None, :]
+    return product.reshape((*product.shape[:-3], -1))
+
+
 def _outer(first: Array, second: Array) -> Array:
     """Return the products (..., n x m) of weights (..., n) and (..., m)."""
     product = first[..., :, None] * second[..., None, :]
@@ -203,9 +328,18 @@ RATE_WEIGHTED = MemoryKernel(("memory", "rate_weight"), weighted_rows, weighted_
 MULTI_POWER = MemoryKernel(
     ("memory", "rate_power", "tail"), multi_power_rows, multi_power_weights, multi_power_warmup_rows
 )
+RELAXING = MemoryKernel(
+    ("memory", "level_power", "response_power"), relaxing_rows, relaxing_weights, continued=relaxing_rows_of_cpt
+)
 
 MEMORY_KERNELS: Registry[MemoryKernel] = Registry(
     "memory kernel",
-    {"none": NONE, "exponential": EXPONENTIAL, "rate-weighted": RATE_WEIGHTED, "multi-power": MULTI_POWER},
+    {
+        "none": NONE,
+        "exponential": EXPONENTIAL,
+        "rate-weighted": RATE_WEIGHTED,
+        "multi-power": MULTI_POWER,
+        "relaxing": RELAXING,
+    },
 )
 """Memory kernels by name."""

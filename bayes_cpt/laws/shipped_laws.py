@@ -5,7 +5,7 @@ from dataclasses import replace
 from bayes_cpt._support.registry import Registry
 from bayes_cpt.laws.final_losses import D_CPT, DATA_MIXING
 from bayes_cpt.laws.law import DOMAINS, Law, Term
-from bayes_cpt.laws.memory_kernels import MULTI_POWER, RATE_WEIGHTED
+from bayes_cpt.laws.memory_kernels import MULTI_POWER, RATE_WEIGHTED, RELAXING
 from bayes_cpt.laws.open_checkpoints import opened
 from bayes_cpt.laws.replay import (
     EXPONENTIAL_SHIFT,
@@ -44,6 +44,13 @@ MULTI_POWER_LAW = replace(
     equation="Eq. 1 with the drops' effect 1 - (1 + tail z)^(-1/tail), z = S1 since the drop / memory x LR^-power",
     base=Term(warmed_up_base, base_coefficients),
     memory_kernel=MULTI_POWER,
+)
+RELAXATION = replace(
+    ANNEALING,
+    name="relaxation",
+    equation="L0 + A S1^-alpha - annealing_drop (1 - h), where h relaxes to x^level_power, x = LR / peak, at the rate "
+    "x^response_power / memory",
+    memory_kernel=RELAXING,
 )
 
 # Continual pre-training
@@ -102,8 +109,11 @@ SIZE = replace(
     base=Term(sized_base, sized_base_coefficients),
     annealing=SIZED_REPLAY_ANNEALING,
 )
+CPT_RELAXATION = replace(
+    REPLAY, name="cpt-relaxation", equation="cpt-replay with the annealing of relaxation", memory_kernel=RELAXING
+)
 
-KNOWN = (CPT, REPLAY, REPLAY_EXPONENTIAL, REPLAY_MONOTONE, WEIGHTED, POWER, CPT_MULTI_POWER, SIZE)
+KNOWN = (CPT, REPLAY, REPLAY_EXPONENTIAL, REPLAY_MONOTONE, WEIGHTED, POWER, CPT_MULTI_POWER, CPT_RELAXATION, SIZE)
 """Laws of continual pre-training from a checkpoint whose pre-training is known."""
 
 
@@ -115,6 +125,6 @@ def open_name(name: str) -> str:
 OPEN = tuple(opened(law, open_name(law.name)) for law in KNOWN)
 
 LAWS: Registry[Law] = Registry(
-    "law", {law.name: law for law in (ANNEALING, MULTI_POWER_LAW, *KNOWN, *OPEN, D_CPT, DATA_MIXING)}
+    "law", {law.name: law for law in (ANNEALING, MULTI_POWER_LAW, RELAXATION, *KNOWN, *OPEN, D_CPT, DATA_MIXING)}
 )
 """Every law by name."""
