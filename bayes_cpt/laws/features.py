@@ -7,9 +7,9 @@ step.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from bayes_cpt.runs.lineage import Phase, phases_of, steps_done, warmup_of
 
 MILLION = 1e6
 """Unit of model size in the laws."""
+ROUNDING = 1e-9
+"""Smallest singular value of rows that counts, as a share of the largest."""
 PROGRESS = ("progress_pt", "progress_cpt")
 LONG_SINCE = 1e3
 """Value of ``warmups_since`` for a run without a PT warm-up, or with unknown pre-training."""
@@ -246,6 +248,46 @@ def with_areas(design: Design, parameters: Mapping[str, Array]) -> dict[str, Arr
         name: (of_progress if name in PROGRESS else of_annealing) @ values if values.ndim == 2 else values
         for name, values in design.features.items()
     }
+
+
+class Factored:
+    """Rows (rows, points) as a product of two matrices with few columns and rows between them.
+
+    Parameters
+    ----------
+    left, right
+        (rows, rank) and (rank, points).
+    """
+
+    __array_ufunc__ = None  # NumPy leaves products with it to `__rmatmul__`
+    ndim = 2
+
+    def __init__(self, left: FloatArray, right: FloatArray) -> None:
+        self.left, self.right = left, right
+
+    def __rmatmul__(self, weights: Array) -> Array:
+        """Return the weighted sums (..., points) of the rows for weights (..., rows)."""
+        return (weights @ self.left) @ self.right
+
+
+def factored(design: Design) -> Design:
+    """Return a design whose rows are in factors where that takes half the arithmetic or less.
+
+    Neighbouring rows are nearly alike. What is left out is below ``ROUNDING`` of the largest singular value.
+    """
+    return replace(design, features={name: _factors(values) for name, values in design.features.items()})
+
+
+def _factors(values: FloatArray) -> Any:
+    if values.ndim < 2:
+        return values
+    if not values.any():
+        return Factored(np.zeros((len(values), 0)), np.zeros((0, values.shape[1])))
+    left, size, right = np.linalg.svd(values, full_matrices=False)
+    rank = int((size > ROUNDING * size[0]).sum())
+    if 2 * rank * sum(values.shape) > values.size:
+        return values
+    return Factored(left[:, :rank] * size[:rank], right[:rank])
 
 
 def _with_ancestors(curves: Curves, names: np.ndarray) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from jax.core import eval_jaxpr  # pyright: ignore[reportAttributeAccessIssue] - as documented
 
 from bayes_cpt._support.typing import FloatArray
+from bayes_cpt.laws.features import factored
 from bayes_cpt.posterior.priors import (
     Entry,
     Group,
@@ -294,9 +295,10 @@ def _block(chosen: tuple[Entry, ...], likelihoods: Mapping[str, tuple[Likelihood
 
 def _of_domain(model: DomainModel, bins: Bins) -> tuple[Likelihood, Data]:
     """Return the log likelihood of a domain's losses, with the effects of the discrepancy integrated out."""
+    design = factored(bins.design)
 
     def likelihood(parameters: Mapping[str, jax.Array], data: Data) -> jax.Array:
-        evaluation = evaluate(model, bins.design, traced(parameters))
+        evaluation = evaluate(model, design, traced(parameters))
         columns = {name: unwrapped(values) for name, values in effect_columns(model, evaluation).items()}
         parts = [parameters[f"{name}_scale"] * values for name, values in columns.items()]
         scaled = jnp.concatenate(parts) if parts else jnp.zeros((0, len(bins.count)))

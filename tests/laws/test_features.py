@@ -11,8 +11,8 @@ from pytensor.gradient import grad
 
 from bayes_cpt.errors import DataError
 from bayes_cpt.laws.areas import areas
-from bayes_cpt.laws.features import Design, design, peak_learning_rate, with_areas
-from bayes_cpt.laws.memory_kernels import MEMORIES, memory_weights
+from bayes_cpt.laws.features import Design, design, factored, peak_learning_rate, with_areas
+from bayes_cpt.laws.memory_kernels import MEMORIES, RELAXING, memory_weights
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.lineage import Phase
@@ -197,3 +197,14 @@ def test_a_cpt_run_needs_its_replay_ratio(tiny_folder: Path):
 def test_peak_learning_rate_is_that_reached_so_far_with_the_warmup_done(rates: list[float], expected: list[float]):
     continued = Phase(PEAK * np.array(rates), np.ones(len(rates)), np.zeros(len(rates)), 0)
     np.testing.assert_allclose(peak_learning_rate(continued, PEAK), expected)
+
+
+def test_rows_in_factors_give_the_same_areas(curves: Curves):
+    points = pd.DataFrame([(run, step) for run in RUNS["run"] for step in STEPS[:-2]], columns=["run", "step"])
+    whole = design(curves, points, PEAK, RELAXING)
+    parameters = {"memory": 300.0, "level_power": 0.6, "response_power": 0.9, "forward_power": 0.5}
+    given = {name: np.full(4, value) for name, value in parameters.items()}
+    expected, found = with_areas(whole, given), with_areas(factored(whole), given)
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-9 * PEAK * 300)

@@ -57,7 +57,8 @@ def test_the_density_is_that_of_the_model_in_pymc(prepared: bc.Prepared):
     random = np.random.default_rng(1)
     vectors = [density.prior_draws(1, random)[0] for density in prepared.densities]
     found = sum(float(density.at(x)[0]) for density, x in zip(prepared.densities, vectors, strict=True))
-    assert found == pytest.approx(in_pymc(prepared, vectors), rel=1e-9)
+    # rows in factors leave out what is below a billionth
+    assert found == pytest.approx(in_pymc(prepared, vectors), rel=1e-7)
 
 
 @pytest.mark.slow  # compiles every model
