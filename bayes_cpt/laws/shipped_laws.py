@@ -113,8 +113,11 @@ CPT_RELAXATION = replace(
     REPLAY, name="cpt-relaxation", equation="cpt-replay with the annealing of relaxation", memory_kernel=RELAXING
 )
 
-KNOWN = (CPT, REPLAY, REPLAY_EXPONENTIAL, REPLAY_MONOTONE, WEIGHTED, POWER, CPT_MULTI_POWER, CPT_RELAXATION, SIZE)
-"""Laws of continual pre-training from a checkpoint whose pre-training is known."""
+KNOWN = (CPT, REPLAY, REPLAY_EXPONENTIAL, REPLAY_MONOTONE, WEIGHTED, POWER, CPT_MULTI_POWER, SIZE)
+"""Laws of continual pre-training from a checkpoint whose pre-training is known, and that have an open form.
+
+Relaxation has none yet: what is stated of a checkpoint (``--annealed-to``) is its LR, not its height above the floor.
+"""
 
 
 def open_name(name: str) -> str:
@@ -124,7 +127,9 @@ def open_name(name: str) -> str:
 
 OPEN = tuple(opened(law, open_name(law.name)) for law in KNOWN)
 
+OF_PRETRAINING = (ANNEALING, MULTI_POWER_LAW, RELAXATION)
+
 LAWS: Registry[Law] = Registry(
-    "law", {law.name: law for law in (ANNEALING, MULTI_POWER_LAW, RELAXATION, *KNOWN, *OPEN, D_CPT, DATA_MIXING)}
+    "law", {law.name: law for law in (*OF_PRETRAINING, *KNOWN, CPT_RELAXATION, *OPEN, D_CPT, DATA_MIXING)}
 )
 """Every law by name."""
