@@ -18,7 +18,7 @@ def assert_same(first: Curves, second: Curves) -> None:
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name), check_exact=True)
 
 
-NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
 POSITIVE = st.floats(min_value=0, max_value=1e6, exclude_min=True)
 RATE = st.floats(min_value=0, max_value=1e3)
 
