@@ -15,6 +15,8 @@ from bayes_cpt.inference.settings import SamplerSettings
 R_HAT_LIMIT = 1.01
 ESS_LIMIT = 400
 DIVERGENT_LIMIT = 0.01
+TAILS = ((0.05, 0.95), (0.11, 0.89))
+"""Quantiles whose ESS the tail ESS is the smallest of: those of forecasts, and those of ArviZ's summary."""
 
 
 class Convergence(NamedTuple):
@@ -37,10 +39,11 @@ class Convergence(NamedTuple):
 
 def convergence(draws: FloatArray) -> Convergence:
     """Return the rank-normalised split R-hat, bulk ESS and tail ESS of draws (chain, draw, quantities)."""
+    tails = [array_stats.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=prob) for prob in TAILS]
     found = (
         array_stats.rhat(draws, chain_axis=0, draw_axis=1),
         array_stats.ess(draws, chain_axis=0, draw_axis=1),
-        array_stats.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95)),
+        np.min(tails, axis=0),
     )
     return Convergence(*(np.asarray(values) for values in found))
 

@@ -1,10 +1,12 @@
 """Memory kernels: how a drop of the learning rate (LR) takes effect in the annealing term, and ``MEMORY_KERNELS``.
 
 The annealing area is a sum over all changes of the LR: the drop times a kernel that grows from 0 to the memory (in
-steps). The shape of the kernel has sampled parameters. The area is therefore stored as rows, computed once from the
-exact LR of every step. The area is a weighted sum of the rows, and only the weights depend on the parameters.
+steps). In relaxation, the loss follows the LR itself with a delay (`height_rows`). The shape of the kernel has sampled
+parameters. The area is therefore stored as rows, computed once from the exact LR of every step. The area is a weighted
+sum of the rows, and only the weights depend on the parameters.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -36,14 +38,14 @@ LEVEL_POWERS: FloatArray = np.linspace(0.0, 1.25, 6)
 """Grid of q, the power of the LR in the level; values in use are from .25 to 1."""
 RESPONSE_POWERS: FloatArray = np.linspace(-0.5, 2.0, 6)
 """Grid of r, the power of the LR in the rate; values in use are from 0 to 1.5."""
-LONG_MEMORIES: FloatArray = np.geomspace(1, 400_000, 24)
+SPARSE_MEMORIES: FloatArray = np.geomspace(1, 400_000, 24)
 """Grid of the memory, in steps at the peak."""
 PIECES = 160
 """Number of pieces between which the level is taken as straight: each changes it by less than a hundredth."""
 FASTEST = 1e-3
 """Smallest share of the peak in the rate: a smaller LR responds as fast as this."""
 
-_GRID = (LEVEL_POWERS.size, RESPONSE_POWERS.size, LONG_MEMORIES.size)
+_GRID = (LEVEL_POWERS.size, RESPONSE_POWERS.size, SPARSE_MEMORIES.size)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,13 @@ class MemoryKernel:
     warmup_rows: Callable[[Phase, IntArray, float], FloatArray] | None = None
     continued: Callable[..., tuple[FloatArray, FloatArray]] | None = None
 
+    def __post_init__(self) -> None:
+        if self.parameters and "memory" not in self.parameters:
+            raise SpecError(
+                "a memory kernel needs the parameter 'memory', in steps, by which areas are scaled; it has only "
+                f"{', '.join(self.parameters)}"
+            )
+
     def rows_of_cpt(
         self, pretraining: Phase, phase: Phase, position: IntArray, peak: float, *, jump_is_known: bool
     ) -> tuple[FloatArray, FloatArray]:
@@ -111,13 +120,6 @@ class MemoryKernel:
         jump[0] = 1.0
         without = phase._replace(drop=phase.drop - phase.learning_rate[0] * jump)
         return self.rows(without, position, peak), self.rows(phase._replace(drop=peak * jump), position, peak)
-
-    def __post_init__(self) -> None:
-        if self.parameters and "memory" not in self.parameters:
-            raise SpecError(
-                "a memory kernel needs the parameter 'memory', in steps, by which areas are scaled; it has only "
-                f"{', '.join(self.parameters)}"
-            )
 
 
 def kernel_probe(kernel: MemoryKernel, parameters: Mapping[str, float]) -> list[FloatArray]:
@@ -137,7 +139,11 @@ def exponential_rows(phase: Phase, position: IntArray, peak: float) -> FloatArra
 
 def memory_weights(memory: Array) -> Array:
     """Return the weights (..., memories) that interpolate on ``MEMORIES``, in log memory."""
-    return cubic_weights(np.log(memory / MEMORIES[0]) / np.log(MEMORIES[1] / MEMORIES[0]), MEMORIES.size)
+    return _log_weights(memory, MEMORIES)
+
+
+def _log_weights(value: Array, grid: FloatArray) -> Array:
+    return cubic_weights(np.log(value / grid[0]) / np.log(grid[1] / grid[0]), grid.size)
 
 
 def weighted_rows(phase: Phase, position: IntArray, peak: float) -> FloatArray:
@@ -257,11 +263,11 @@ def height_rows(
     level = share[nodes, None] ** LEVEL_POWERS
     pace = np.maximum(share[1:, None], FASTEST) ** RESPONSE_POWERS * phase.tokens[:, None]
     clock = np.concatenate([np.zeros((1, RESPONSE_POWERS.size)), np.cumsum(pace, axis=0)])[nodes]
-    height = np.broadcast_to(np.reshape(start, (-1, *_GRID) if np.ndim(start) else ()), (1, *_GRID))[0].copy()
+    height = np.broadcast_to(start, math.prod(_GRID)).reshape(_GRID)
     heights = np.empty((nodes.size, *_GRID))
     heights[0] = height
     for place in range(1, nodes.size):
-        elapsed = (clock[place] - clock[place - 1])[None, :, None] / LONG_MEMORIES
+        elapsed = (clock[place] - clock[place - 1])[None, :, None] / SPARSE_MEMORIES
         first, last = level[place - 1][:, None, None], level[place][:, None, None]
         # the level is straight in time between two nodes, and the height has a closed form
         left = np.exp(-elapsed)
@@ -306,9 +312,7 @@ def relaxing_rows_of_cpt(
 
 def relaxing_weights(memory: Array, level_power: Array, response_power: Array) -> Array:
     """Return the weights (..., rows) that interpolate on the grid of the three parameters."""
-    of_memory = cubic_weights(
-        np.log(memory / LONG_MEMORIES[0]) / np.log(LONG_MEMORIES[1] / LONG_MEMORIES[0]), LONG_MEMORIES.size
-    )
+    of_memory = _log_weights(memory, SPARSE_MEMORIES)
     of_level = grid_weights(level_power, LEVEL_POWERS)
     of_response = grid_weights(response_power, RESPONSE_POWERS)
     product = of_level[..., :, None, None] * of_response[..., None, :, None] * of_memory[..., None, None, :]

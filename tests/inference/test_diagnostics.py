@@ -63,3 +63,17 @@ def test_final_losses_must_have_converged_too():
 def test_several_modes_are_named_with_their_shares():
     assert modes_in_words([np.ones(1), np.array([0.0, 1.0])]) == ""
     assert "shares of 80 %, 20 % of the draws" in modes_in_words([np.ones(1), np.array([0.2, 0.8])])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sampler_stops_by_what_the_verdict_says(seed: int):
+    """Slow chains: the smallest tail ESS is at other quantiles each time, and the summary's must not be below it."""
+    noise = np.random.default_rng(seed).standard_normal((4, 1000))
+    draws = np.empty_like(noise)
+    draws[:, 0] = noise[:, 0]
+    for place in range(1, 1000):
+        draws[:, place] = 0.8 * draws[:, place - 1] + 0.6 * noise[:, place]
+    found = convergence(draws[..., None])
+    table = az.summary(az.from_dict({"posterior": {"alpha": draws}}), kind="diagnostics", round_to="none")
+    assert found.tail[0] <= float(table.loc["alpha", "ess_tail"]) + 1e-6
+    assert found.bulk[0] == pytest.approx(float(table.loc["alpha", "ess_bulk"]))
