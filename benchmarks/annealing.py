@@ -1,7 +1,7 @@
 """Forms of the annealing term on public pre-training curves: mean errors and coverage of forecasts by family.
 
     uv run python benchmarks/annealing.py [--split mpl --split ladder] [--schedules lr-scheduling]
-        [-m annealing -m relaxation] [--table benchmarks/results/annealing.csv]
+        [-m annealing-eq1 -m annealing] [--table benchmarks/results/annealing.csv]
 
 --split is a curve folder whose runs.csv has a column ``split`` (train, test), fitted by model size. --schedules is the
 folder of runs that differ in peak, length and decay (fabian-sp/lr-scheduling): four runs of one peak forecast the other
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cases = [case for folder in arguments.split for case in split_cases(folder)]
     cases += [case for folder in arguments.schedules for case in schedule_cases(folder)]
-    models = arguments.model or ["annealing", "relaxation"]
+    models = arguments.model or ["annealing-eq1", "annealing"]
     table = pd.DataFrame([row(name, model, *parts) for name, *parts in cases for model in models])
     print(table.to_string(index=False))
     if arguments.table:

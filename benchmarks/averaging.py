@@ -45,7 +45,7 @@ def truths() -> dict[str, Curves]:
     # B is printed as the shift without replay, of which Eq. 8's factor is not 1
     factor = {"pt": -np.expm1(-REPLAY["pt"]["a2"]), "cpt": np.expm1(REPLAY["cpt"]["a2"])}
     coefficients = {domain: {**own, "beta": BETA, "B": own["B"] / factor[domain]} for domain, own in REPLAY.items()}
-    simulated = simulate(measured, "cpt-replay-exponential", coefficients, memory=100, noise=0.005, every=100, seed=1)
+    simulated = simulate(measured, "cpt-replay-eq8", coefficients, memory=100, noise=0.005, every=100, seed=1)
     return {"measured": measured, "simulated": simulated}
 
 

@@ -146,12 +146,12 @@ def simulated(every: int) -> Curves:
     lr = pd.DataFrame({"run": "pt", "step": np.arange(1, LENGTH + 1), "lr": rates})
     runs = pd.DataFrame({"run": ["pt"], "phase": ["pt"], "parent": [""], "parent_step": [None], "replay": [None]})
     planned = curves_from_frames(runs, lr)
-    return simulate(planned, "annealing", {"pt": ANNEALING}, memory=1000.0, noise=0.003, every=every, seed=1)
+    return simulate(planned, "annealing-eq1", {"pt": ANNEALING}, memory=1000.0, noise=0.003, every=every, seed=1)
 
 
 def microseconds(curves: Curves) -> tuple[int, float]:
     """Return the number of points of the likelihood, and the microseconds of one gradient per vector."""
-    prepared = prepare(curves, "annealing")
+    prepared = prepare(curves, "annealing-eq1")
     [density] = prepared.densities
     x = density.prior_draws(VECTORS, np.random.default_rng(1))
     fastest = min(timed(partial(density.at, x)) for _ in range(REPEATS + 1))  # the first one compiles

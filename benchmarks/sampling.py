@@ -62,7 +62,7 @@ def simulated() -> Curves:
         }
     )
     planned = curves_from_frames(runs, pd.concat([one.assign(run="pt"), one.assign(run="cpt")]))
-    return simulate(planned, "cpt", {"pt": KNOWLEDGE_PILE["pt"]}, memory=MEMORY, noise=0.003, every=400, seed=1)
+    return simulate(planned, "cpt-eq4", {"pt": KNOWLEDGE_PILE["pt"]}, memory=MEMORY, noise=0.003, every=400, seed=1)
 
 
 def textbook(observations: Observations) -> pm.Model:
@@ -84,7 +84,7 @@ def textbook(observations: Observations) -> pm.Model:
             "beta": pm.HalfNormal("beta", 1),
         }
         noise = pm.HalfNormal("noise", 0.01)
-        pm.Normal("loss", LAWS["cpt"].predict("pt", features, own).loss, noise, observed=observations.losses["pt"])
+        pm.Normal("loss", LAWS["cpt-eq4"].predict("pt", features, own).loss, noise, observed=observations.losses["pt"])
     return model
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
     output = parser.parse_args().output
-    curves, spec = simulated(), read_spec("cpt")
+    curves, spec = simulated(), read_spec("cpt-eq4")
     plain = parse_spec("cpt with independent noise", without_discrepancy(spec.text))
     observations = observe(curves, spec.law)
     print(f"{len(observations.losses['pt'])} points")

@@ -176,7 +176,7 @@ def simulated() -> bc.Curves:
     decaying = bc.wsd(peak=2e-3, steps=3000, warmup=100)
     lr = [scheduled("pt", decaying), scheduled("cpt", decaying), scheduled("going", bc.constant(2e-3, 1500, 100))]
     planned = bc.curves_from_frames(runs, pd.concat(lr))
-    return simulate(planned, "cpt", {"pt": KNOWLEDGE_PILE["pt"]}, memory=100.0, noise=0.003, every=60, seed=1)
+    return simulate(planned, "cpt-eq4", {"pt": KNOWLEDGE_PILE["pt"]}, memory=100.0, noise=0.003, every=60, seed=1)
 
 
 def comparison_of(errors: Mapping[str, Sequence[float]], folds: int) -> bc.Comparison:

@@ -44,7 +44,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
 @pytest.mark.usefixtures("mine")
 def test_a_law_of_a_user_has_its_features_and_parameters():
     law = bc.read_spec("mine.toml").law
-    shipped = bc.LAWS["cpt"]
+    shipped = bc.LAWS["cpt-eq4"]
     assert law.features == shipped.features
     assert set(law.sampled) == set(shipped.sampled) - {"beta"} | {"slow_share"}
     assert (law.has_shift, law.has_replay, law.has_size, law.is_final) == (True, False, False, False)
@@ -63,10 +63,12 @@ def test_a_law_of_a_user_has_an_open_form():
 @pytest.mark.usefixtures("mine")
 def test_a_component_is_refused_for_laws_that_it_does_not_suit():
     text = (
-        BLOCKS["toml"][0].replace('"cpt-saturating"', '"annealing"').replace('extends = "cpt"', 'extends = "annealing"')
+        BLOCKS["toml"][0]
+        .replace('"cpt-saturating"', '"annealing-eq1"')
+        .replace('extends = "cpt-eq4"', 'extends = "annealing-eq1"')
     )
     Path("other.toml").write_text(text.replace('without = ["beta"]', ""), encoding="utf-8")
-    with pytest.raises(SpecError, match=r"\[priors.bump_scale\] is not a parameter of law 'annealing'"):
+    with pytest.raises(SpecError, match=r"\[priors.bump_scale\] is not a parameter of law 'annealing-eq1'"):
         bc.read_spec("other.toml")
 
 

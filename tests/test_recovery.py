@@ -36,7 +36,7 @@ def test_published_coefficients_are_recovered_well_enough_to_forecast_other_sche
     fitted_schedule = bc.wsd(peak=2e-4, steps=30_000, warmup=500)
     measured = simulate(
         history({"cpt": (0.0, fitted_schedule)}, fitted_schedule),
-        "cpt",
+        "cpt-eq4",
         published,
         memory=1000.0,
         noise=0.003,
@@ -44,13 +44,13 @@ def test_published_coefficients_are_recovered_well_enough_to_forecast_other_sche
         seed=1,
     )
     bc.write_curves(measured, tmp_path)
-    fit = bc.fit(bc.read_curves(tmp_path), "cpt", draws=300, tune=300, chains=2, seed=1, progress=False)
+    fit = bc.fit(bc.read_curves(tmp_path), "cpt-eq4", draws=300, tune=300, chains=2, seed=1, progress=False)
     others = {
         "cosine": bc.cosine(peak=2e-4, steps=30_000, warmup=500),
         "longer": bc.wsd(peak=2e-4, steps=60_000, warmup=500),
     }
     planned = history({name: (0.0, schedule) for name, schedule in others.items()}, fitted_schedule)
-    truth = simulate(planned, "cpt", published, memory=1000.0, noise=0.0, every=400, seed=1)
+    truth = simulate(planned, "cpt-eq4", published, memory=1000.0, noise=0.0, every=400, seed=1)
     steps = {name: range(0, end + 1, 400) for name, end in (("cosine", 30_000), ("longer", 60_000))}
     found = quality(bc.table(bc.forecast(fit, planned, steps=steps)), truth)
     print(f"\n{found}\n{fit.verdict}")
@@ -71,9 +71,9 @@ def test_the_power_of_the_learning_rate_is_recovered_and_forecasts_a_longer_deca
         planned = bc.curves_from_frames(runs, pd.concat([scheduled(run, one) for run, one in named.items()]))
         coefficients = {"pt": {**own, "C": KNOWLEDGE_PILE["pt"]["C1"]}}
         options = {"memory": 100.0, "every": 100, "seed": 1, "kernel": shape}
-        return simulate(planned, "annealing", coefficients, noise=noise, **options)
+        return simulate(planned, "annealing-eq1", coefficients, noise=noise, **options)
 
-    fit = bc.fit(losses(schedules, 0.003), "annealing", draws=300, tune=300, chains=2, seed=1, progress=False)
+    fit = bc.fit(losses(schedules, 0.003), "annealing-eq1", draws=300, tune=300, chains=2, seed=1, progress=False)
     power = fit.posterior["forward_power"].quantile([0.05, 0.95]).to_numpy()
     truth = losses(longer, 0.0)
     found = quality(bc.table(bc.forecast(fit, truth, steps={"longer": range(100, 12_001, 100)})), truth)
@@ -94,11 +94,11 @@ def test_an_open_checkpoint_is_forecast_from_its_continual_pretraining_alone():
         "short": (0.0, bc.linear(peak=1e-3, steps=1500, warmup=100))
     }
     known = simulate(
-        history(runs, pretraining), "cpt-replay", coefficients, memory=100.0, noise=0.003, every=100, seed=1
+        history(runs, pretraining), "cpt-replay-eq4", coefficients, memory=100.0, noise=0.003, every=100, seed=1
     )
     other = {"other": (0.25, bc.cosine(peak=2e-3, steps=3000, warmup=100))}
     truth = simulate(
-        history(other, pretraining), "cpt-replay", coefficients, memory=100.0, noise=0.0, every=100, seed=1
+        history(other, pretraining), "cpt-replay-eq4", coefficients, memory=100.0, noise=0.0, every=100, seed=1
     )
     fit = bc.fit(without_history(known), "open-checkpoint", draws=150, tune=150, chains=2, seed=1, progress=False)
     assert {"loss_potential", "checkpoint_forward_area"} <= set(fit.posterior.data_vars)
@@ -120,7 +120,7 @@ def of_size(size: float, name: str, schedules: dict[str, Schedule]) -> bc.Curves
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["cpt-size", "open-size"])
+@pytest.mark.parametrize("model", ["cpt-size-eq7", "open-size"])
 def test_a_model_size_never_run_is_forecast_and_the_more_widely_the_further_it_is(model: str):
     """Fig. 15: three sizes fitted, with their histories or without, and others forecast, more widely beyond them."""
     law = {"pt": {**MODEL_SIZE["pt"], **REPLAY_FORM}}
@@ -131,8 +131,8 @@ def test_a_model_size_never_run_is_forecast_and_the_more_widely_the_further_it_i
 
     def simulated(parts: list[bc.Curves], noise: float) -> bc.Curves:
         together = functools.reduce(bc.Curves.joined, parts)
-        losses = simulate(together, "cpt-size", law, memory=1000.0, noise=noise, every=500, seed=1)
-        return losses if model == "cpt-size" else without_history(losses)
+        losses = simulate(together, "cpt-size-eq7", law, memory=1000.0, noise=noise, every=500, seed=1)
+        return losses if model == "cpt-size-eq7" else without_history(losses)
 
     fit = bc.fit(simulated(plans, 0.003), model, domains=["pt"], draws=300, tune=300, chains=2, seed=1, progress=False)
     truth = simulated(new, 0.0)

@@ -148,7 +148,7 @@ class Law:
     Examples
     --------
     >>> import bayes_cpt as bc
-    >>> law = bc.LAWS["annealing"]
+    >>> law = bc.LAWS["annealing-eq1"]
     >>> law.equation, law.features
     ('L0 + A S1^-alpha - C S2', ('progress_pt', 'annealing_area_pt'))
     >>> features = {"progress_pt": 4.0, "annealing_area_pt": 1.0}

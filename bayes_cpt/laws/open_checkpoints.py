@@ -1,9 +1,10 @@
 """Open checkpoints: saved models whose pre-training is not known.
 
 The terms of a law stay the same. Parameters of the checkpoint replace the features of the pre-training: its forward
-area, and its loss potential, the last learning rate (LR) of the pre-training over the largest LR of the runs that
-continue it (Wang et al., ICML 2025, arXiv 2505.07796, section on open-source checkpoints). The annealing of the
-pre-training is a constant of the checkpoint, which L0 absorbs.
+area, and its loss potential, the height h of its loss above the floor, 1 at the largest LR of the runs that continue
+it. In laws with the annealing of Eq. 1, that is the last learning rate (LR) of the pre-training over this LR (Wang et
+al., ICML 2025, arXiv 2505.07796, section on open-source checkpoints). The annealing of the pre-training is a constant
+of the checkpoint, which L0 absorbs.
 """
 
 from dataclasses import replace

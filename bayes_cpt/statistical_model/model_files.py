@@ -191,7 +191,7 @@ def model_names() -> list[str]:
     --------
     >>> import bayes_cpt as bc
     >>> bc.model_names()[:4]
-    ['annealing', 'cpt', 'cpt-multi-power', 'cpt-power']
+    ['annealing', 'annealing-eq1', 'cpt', 'cpt-eq4']
     """
     return sorted(path.stem for path in shipped("models").glob("*.toml"))
 

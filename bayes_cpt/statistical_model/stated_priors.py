@@ -27,6 +27,7 @@ from bayes_cpt.statistical_model.model_files import (
 )
 
 GIVEN = "given on the command line"
+LEVEL_POWER = "level_power"
 MEAN_RATE = 0.7
 """Mean LR of a pre-training over its peak: .55 of a cosine to a tenth, .9 of WSD with a decay over a fifth."""
 RATE_SPREAD = 0.25
@@ -221,7 +222,7 @@ def with_history(
     Parameters
     ----------
     curves
-        The pilots: the model's loss potential is relative to their largest LR, its forward area in their steps.
+        The pilots: the model's loss potential is relative to that of their largest LR, its forward area in their steps.
     model
         An open model: name, path or ModelSpec.
     annealed_to
@@ -250,8 +251,9 @@ def with_history(
     >>> import bayes_cpt as bc
     >>> pilots = bc.pilot_runs(bc.LAWS["open-checkpoint"])
     >>> spec = bc.with_history(pilots, "open-checkpoint", annealed_to=0.1)
-    >>> spec.priors["loss_potential"].family, dict(spec.priors["loss_potential"].arguments)
-    ('LogNormal', {'median': 0.1, 'sigma': 0.2})
+    >>> prior = spec.priors["loss_potential"]
+    >>> prior.family, {name: round(value, 2) for name, value in prior.arguments.items()}
+    ('LogNormal', {'median': 0.2, 'sigma': 0.37})
     """
     spec = read_spec(model)
     if spec.law.knows_checkpoint:
@@ -267,24 +269,32 @@ def with_history(
     if annealed_to is not None:
         annealed = annealed_to if isinstance(annealed_to, Annealed) else Annealed(annealed_to)
         _check_annealed(annealed)
-        priors["loss_potential"] = _loss_potential(annealed, _largest_rate(curves), trained and trained.peak)
+        priors["loss_potential"] = _loss_potential(spec, annealed, _largest_rate(curves), trained and trained.peak)
     return with_priors(spec, priors)
 
 
-def _loss_potential(annealed: Annealed, largest: float, peak: float | None) -> dict[str, Any]:
-    """Return the prior of the final LR over the pilots' largest; no Beta, as it may be above 1."""
+def _loss_potential(spec: ModelSpec, annealed: Annealed, largest: float, peak: float | None) -> dict[str, Any]:
+    """Return the prior of the height at the transfer point, (final LR over the pilots' largest)^level_power.
+
+    No Beta, as it may be above 1. In a law without level power it is the ratio of LRs itself.
+    """
+    exponent, doubt = _power(spec, LEVEL_POWER)
     ratio = 1.0 if peak is None else peak / largest
     of_peak = "the pilots' peak" if peak is None else f"a peak of {peak:g}"
     reason = f"stated: annealed to {annealed.share:g} of {of_peak}; here over the pilots' largest LR, {largest:g}"
+    reason += f", to the power {exponent:g}" if doubt else ""
     if annealed.share == 0:
-        return {"distribution": "HalfNormal", "sigma": (annealed.spread or ZERO_SPREAD) * ratio, "reason": reason}
-    sigma = SHARE_SPREAD if annealed.spread is None else annealed.spread / annealed.share
-    return {"distribution": "LogNormal", "median": annealed.share * ratio, "sigma": sigma, "reason": reason}
+        sigma = ((annealed.spread or ZERO_SPREAD) * ratio) ** exponent
+        return {"distribution": "HalfNormal", "sigma": sigma, "reason": reason}
+    spread = SHARE_SPREAD if annealed.spread is None else annealed.spread / annealed.share
+    final = annealed.share * ratio
+    sigma = math.hypot(exponent * spread, doubt * math.log(final))
+    return {"distribution": "LogNormal", "median": final**exponent, "sigma": sigma, "reason": reason}
 
 
 def _forward_area(spec: ModelSpec, curves: Curves, trained: Pretrained) -> dict[str, Any]:
     """Return the prior of the checkpoint's progress: the sum of a power of the LR, itself uncertain."""
-    exponent, doubt = _forward_power(spec)
+    exponent, doubt = _power(spec, FORWARD_POWER)
     largest = _largest_rate(curves)
     given = curves.runs["batch_tokens"].dropna()
     if given.empty:
@@ -299,9 +309,9 @@ def _forward_area(spec: ModelSpec, curves: Curves, trained: Pretrained) -> dict[
     }
 
 
-def _forward_power(spec: ModelSpec) -> tuple[float, float]:
-    """Return the prior mean and standard deviation of the LR's power in progress."""
-    prior = spec.priors.get(FORWARD_POWER)
+def _power(spec: ModelSpec, name: str) -> tuple[float, float]:
+    """Return the prior mean and standard deviation of a power of the LR; 1 and 0 in a law without it."""
+    prior = spec.priors.get(name)
     if prior is None:
         return 1.0, 0.0
     return (prior.argument("mu", "pt"), prior.argument("sigma", "pt")) if prior.family == "Normal" else (0.5, 0.25)

@@ -63,7 +63,8 @@ def test_every_shipped_model_has_words_for_its_parameters(model: str):
 
 
 def test_only_what_the_data_inform_is_said_to_be_informed():
-    known = narrow("cpt-replay", ("annealing_drop", "memory", "annealing_ratio"), "pt", "cpt")
+    shape = ("memory", "level_power", "response_power")
+    known = narrow("cpt-replay", ("annealing_drop", "annealing_ratio", *shape), "pt", "cpt")
     fit = drawn_from_prior("cpt-replay", known)
     assert line(fit, "Informed") == "Informed by the data: annealing."
     assert line(fit, "On priors").startswith(

@@ -103,7 +103,7 @@ def altered(tmp_path: Path, **attributes: Any) -> Path:
     [
         ({"format": 1}, "has format 1, and this bayes_cpt reads format 2"),
         ({"format": 3}, "has format 3, and this bayes_cpt reads format 2"),
-        ({"law_fingerprint": "[1.0, 2.0]"}, "another definition of law 'cpt-replay'"),
+        ({"law_fingerprint": "[1.0, 2.0]"}, "another definition of law 'cpt-replay-eq4'"),
         ({"model_text": 'law = "of-my-own"'}, "register laws and components of your own before you load it"),
     ],
 )

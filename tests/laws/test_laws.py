@@ -155,7 +155,7 @@ def test_the_features_are_those_that_the_terms_read(law: Law, domain: str):
 def test_an_unknown_law_is_refused_with_a_hint():
     with pytest.raises(
         SpecError,
-        match=r"'cpt-reply' \(did you mean 'cpt-replay'\?\): the laws are annealing, multi-power, relaxation",
+        match=r"'cpt-reply' \(did you mean 'cpt-replay'\?\): the laws are annealing, annealing-eq1",
     ):
         LAWS["cpt-reply"]
 
@@ -171,9 +171,9 @@ def test_laws_state_which_data_they_describe():
     def those(**answers: bool) -> set[str]:
         return {law.name for law in LAWS.values() if all(getattr(law, key) == value for key, value in answers.items())}
 
-    assert those(has_shift=False) == {"annealing", "multi-power", "relaxation"}
-    assert those(has_shift=True, has_replay=False) == {"cpt", "open-cpt"}
-    assert those(has_size=True) == {"cpt-size", "open-size", "d-cpt"}
+    assert those(has_shift=False) == {"annealing", "annealing-eq1", "multi-power"}
+    assert those(has_shift=True, has_replay=False) == {"cpt", "cpt-eq4", "open-cpt"}
+    assert those(has_size=True) == {"cpt-size", "cpt-size-eq7", "open-size", "d-cpt"}
     assert those(has_length=False) == {"data-mixing"}
     assert those(is_final=True) == {"d-cpt", "data-mixing"}
     assert those(knows_checkpoint=False) == {name for name in LAWS if name.startswith("open-")}

@@ -49,7 +49,7 @@ def curve(
     loss_potential: float = 0.0,
     *,
     replay: float = 0.0,
-    law: str = "cpt",
+    law: str = "cpt-eq4",
     pt_steps: int = 30_000,
 ) -> dict[str, Terms]:
     """Terms on both domains at CPT steps 0, 100, ... to the end."""
@@ -241,7 +241,7 @@ def replay_fit(schedule: Schedule) -> PublishedFit:
 def at_ratios(ratios: FloatArray) -> list[dict[str, Terms]]:
     schedule = wsd(PEAK, 20_000, WARMUP)
     fit = replay_fit(schedule)
-    return [curve(fit, schedule, replay=ratio, law="cpt-replay-exponential") for ratio in ratios]
+    return [curve(fit, schedule, replay=ratio, law="cpt-replay-eq8") for ratio in ratios]
 
 
 @pytest.mark.parametrize(("domain", "rate"), [("pt", 3.238), ("cpt", -5.696)])
@@ -266,7 +266,7 @@ def test_with_the_own_share_form_the_best_replay_ratio_lies_between():
     scale = {"pt": 0.03, "cpt": 0.2}
     fit = {domain: {**KNOWLEDGE_PILE[domain], **shape, "replay_scale": scale[domain]} for domain in scale}
     schedule = wsd(PEAK, 20_000, WARMUP)
-    chosen = best(RATIOS, [curve(fit, schedule, replay=ratio, law="cpt-replay") for ratio in RATIOS])
+    chosen = best(RATIOS, [curve(fit, schedule, replay=ratio, law="cpt-replay-eq4") for ratio in RATIOS])
     assert (np.diff(chosen) > 0).all()
     assert np.abs(chosen - WEIGHTS).max() > 0.2
 

@@ -20,8 +20,8 @@ def test_the_shift_is_identified_and_its_coefficients_are_not():
     schedules = {"constant": bc.constant(PEAK, 30_000, 500), "wsd": decaying, "low": bc.wsd(PEAK / 4, 20_000, 500)}
     decayed = history({name: (0.0, schedule) for name, schedule in schedules.items()}, decaying)
     planned = decayed.joined(history({}, bc.constant(PEAK, 30_000, 500), "pt_constant"))
-    measured = simulate(planned, "cpt", {"pt": published}, memory=1000.0, noise=0.003, every=500, seed=1)
-    fit = bc.fit(measured, "cpt", draws=600, tune=400, seed=1, progress=False)
+    measured = simulate(planned, "cpt-eq4", {"pt": published}, memory=1000.0, noise=0.003, every=500, seed=1)
+    fit = bc.fit(measured, "cpt-eq4", draws=600, tune=400, seed=1, progress=False)
 
     draws = {name: fit.posterior[name].sel(domain="pt").to_numpy().ravel() for name in ("B", "E", "beta")}
     area = PEAK * np.array([1_000, 5_000, 30_000])[:, None]

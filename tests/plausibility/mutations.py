@@ -87,7 +87,7 @@ def _sound(seed: int, size: str, replay_factor: float) -> Tables:
     }
     real = runs.assign(replay=runs["replay"] * replay_factor)
     options = {"memory": 1000 * 3e-4 / peak, "noise": noise, "every": every, "seed": seed}
-    measured = simulate(bc.curves_from_frames(real, lr), "cpt-replay", law, **options).losses
+    measured = simulate(bc.curves_from_frames(real, lr), "cpt-replay-eq4", law, **options).losses
     sparse = measured["run"].isin(list(schedules)) & (measured["step"] % (4 * every) != 0)
     losses = measured[~sparse].reset_index(drop=True)
     return Tables(runs, lr, losses.assign(loss=losses["loss"].round(5)), noise)

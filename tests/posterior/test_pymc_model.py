@@ -21,7 +21,7 @@ COEFFICIENTS = {"pt": OWN, "cpt": OWN | {"L0": 1.8, "B": -0.6, "replay_scale": 0
 @pytest.fixture(scope="module")
 def curves(tmp_path_factory: pytest.TempPathFactory) -> Curves:
     planned = read_curves(tiny_curves(tmp_path_factory.mktemp("model")))
-    return simulate(planned, "cpt-replay", COEFFICIENTS, memory=20.0, noise=0.01, every=10, seed=1)
+    return simulate(planned, "cpt-replay-eq4", COEFFICIENTS, memory=20.0, noise=0.01, every=10, seed=1)
 
 
 def suitable(curves: Curves, name: str) -> Curves:

@@ -13,11 +13,10 @@ from bayes_cpt.simulation.simulate import law_curve, simulate
 SPEED = {"replay_slowing": 1.5, "rate_exponent": 0.3, "a1": 0.1}
 OWN_SHARE = {"replay_scale": 0.05, "replay_exponent": 0.5, **SPEED}
 REPLAY_FORMS = {
-    "cpt": {},
-    "cpt-replay": OWN_SHARE,
-    "cpt-replay-monotone": {f"replay_weight_{n}": 0.5 for n in ("steepest", "steep", "even", "late")} | SPEED,
+    "cpt-eq4": {},
+    "cpt-replay-eq4": OWN_SHARE,
     "cpt-power": {**OWN_SHARE, "full_area": 0.3, "zeta1": 1.1, "zeta2": 0.9},
-    "cpt-replay-exponential": {"a1": 0.1, "a2": 0.3},
+    "cpt-replay-eq8": {"a1": 0.1, "a2": 0.3},
 }
 
 

@@ -77,7 +77,7 @@ def everything() -> bc.Curves:
         replay=[0.0 if here else None for here in is_cpt],
     )
     planned = bc.curves_from_frames(runs, pd.concat([scheduled(*item) for item in schedules.items()]))
-    measured = simulate(planned, "cpt", KNOWLEDGE_PILE, memory=100.0, noise=NOISE, every=100, seed=1)
+    measured = simulate(planned, "cpt-eq4", KNOWLEDGE_PILE, memory=100.0, noise=NOISE, every=100, seed=1)
     return with_set(measured, **TRUE)
 
 

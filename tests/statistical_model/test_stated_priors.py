@@ -39,7 +39,7 @@ def pilots(final: float, runs: dict[str, tuple[float, Schedule]]) -> bc.Curves:
     """Return losses on D_pt by Fig. 3 of runs from a checkpoint annealed to ``final`` of its peak, history hidden."""
     planned = history(runs, bc.wsd(peak=2e-3, steps=6000, warmup=100, final=final))
     coefficients = {"pt": {**KNOWLEDGE_PILE["pt"], **REPLAY_FORM}}
-    measured = simulate(planned, "cpt-replay", coefficients, memory=100.0, noise=0.003, every=100, seed=1)
+    measured = simulate(planned, "cpt-replay-eq4", coefficients, memory=100.0, noise=0.003, every=100, seed=1)
     return without_history(measured, batch_tokens=64)
 
 
@@ -191,14 +191,25 @@ def test_a_stated_scale_stays_out_of_the_likelihood_if_the_models_did():
     ("schedule", "pretrained", "ratio"),
     [(REWARMED, None, 1.0), (REWARMED, (1e9, 2e-3), 1.0), (LOW, (1e9, 2e-3), 2.0), (LOW, None, 1.0)],
 )
+@pytest.mark.parametrize(("model", "power"), [("open-checkpoint", 0.7), ("open-replay-eq4", 1.0)])
 def test_loss_potential_is_converted_to_the_pilots_peak(
-    schedule: Schedule, pretrained: tuple[float, float] | None, ratio: float
+    schedule: Schedule, pretrained: tuple[float, float] | None, ratio: float, model: str, power: float
 ):
     curves = pilots(0.1, {"r": (0.0, schedule)})
-    spec = bc.with_history(curves, annealed_to=0.6, pretrained=pretrained)
-    assert spec.priors["loss_potential"].arguments["median"] == pytest.approx(0.6 * ratio)
-    annealed = bc.with_history(curves, annealed_to=Annealed(0.0, 0.1), pretrained=pretrained)
-    assert annealed.priors["loss_potential"].arguments == {"sigma": pytest.approx(0.1 * ratio)}
+    spec = bc.with_history(curves, model, annealed_to=0.6, pretrained=pretrained)
+    assert spec.priors["loss_potential"].arguments["median"] == pytest.approx((0.6 * ratio) ** power)
+    annealed = bc.with_history(curves, model, annealed_to=Annealed(0.0, 0.1), pretrained=pretrained)
+    assert annealed.priors["loss_potential"].arguments == {"sigma": pytest.approx((0.1 * ratio) ** power)}
+
+
+def test_a_stated_learning_rate_leaves_the_height_as_uncertain_as_the_power_is():
+    """The height is the LR's share to a power: 0.1^0.7, and at the peak the power has no effect."""
+    tenth, peak = (
+        bc.with_history(PILOTS, annealed_to=Annealed(share, 0.1 * share)).priors["loss_potential"].arguments["sigma"]
+        for share in (0.1, 1.0)
+    )
+    assert peak == pytest.approx(0.07)
+    assert tenth == pytest.approx(np.hypot(0.07, 0.15 * np.log(10)))
 
 
 def test_tokens_are_counted_in_steps_of_the_pilots():
