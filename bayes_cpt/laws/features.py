@@ -46,6 +46,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "peak_learning_rate_cpt": "largest LR of CPT so far over the largest in the data",
         "relative_learning_rate": "LR over the largest in the data",
         "warmups_since": "forward area since the PT warm-up, over that of the warm-up",
+        "peak_learning_rate_pt": "largest LR of PT so far over the largest in the data",
     }
 )
 """Every feature that a formula of a law may read, by the name of its argument."""
@@ -75,6 +76,8 @@ class FittedRange:
         Most steps of CPT.
     longest_lineage
         Most reference steps of a run and its ancestors together.
+    peaks_pt, peaks_cpt
+        Different peaks of the LR in each phase, over the largest LR.
     """
 
     largest_forward_area: float
@@ -87,13 +90,15 @@ class FittedRange:
     batch_tokens: float = np.nan
     longest_cpt: float = np.nan
     longest_lineage: float = np.nan
+    peaks_pt: tuple[float, ...] = ()
+    peaks_cpt: tuple[float, ...] = ()
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return its fields by name, as a fit file stores them."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, float]) -> Self:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Return a range from the dictionary of `to_dict`.
 
         Raises
@@ -101,7 +106,8 @@ class FittedRange:
         TypeError
             If a field is unknown, or one without a default is missing.
         """
-        return cls(**fields)
+        peaks = {name: tuple(map(float, fields[name])) for name in ("peaks_pt", "peaks_cpt") if name in fields}
+        return cls(**{**fields, **peaks})
 
 
 @dataclass(frozen=True)
@@ -307,6 +313,7 @@ def _pretraining_features(
         "forward_area_pt": np.maximum(area[position], peak),
         "progress_pt": np.maximum(progress_rows(phase, position, peak), peak),
         "warmups_since": _warmups_since(area, phase.warmup)[position],
+        "peak_learning_rate_pt": peak_learning_rate(phase, peak)[position],
         "annealing_area_pt": memory_kernel.rows(phase, position, peak),
         **({} if warmup_rows is None else {"warmup_area_pt": warmup_rows(phase, position, peak)}),
     }
@@ -346,13 +353,13 @@ def _warmups_since(forward_area_pt: FloatArray, warmup: int) -> FloatArray:
     return np.maximum(forward_area_pt / own - 1, 0.0) if own > 0 else np.full(forward_area_pt.size, LONG_SINCE)
 
 
-def peak_learning_rate(continued: Phase, peak: float) -> FloatArray:
-    """Largest relative LR of CPT after 0, 1, ... steps; during a warm-up, the LR at its end.
+def peak_learning_rate(phase: Phase, peak: float) -> FloatArray:
+    """Largest relative LR of a phase after 0, 1, ... steps; during a warm-up, the LR at its end.
 
     Otherwise the first steps of a warm-up would count as runs with a low peak. It is at least a millionth, also if the
     LR starts at 0.
     """
-    rates = continued.learning_rate / peak
+    rates = phase.learning_rate / peak
     if not rates.size:
         return np.ones(1)
     rising = warmup_of(rates)

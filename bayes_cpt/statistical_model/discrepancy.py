@@ -8,6 +8,8 @@ column, which is zero at points that the effect does not concern:
 - ``warmup``: the misfit of the power law just after the PT warm-up, common to all runs; it disappears after a few
   times the warm-up's forward area;
 - ``size``: 0 for the fitted model sizes, growing with each e-fold of size beyond them;
+- ``peak``: 0 for the fitted peaks of the learning rate (LR), growing with each e-fold to the nearest of them, in
+  pre-training and in continual pre-training apart;
 - ``offset``: a run from scratch as a whole lies a little above or below the law;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's; the difference grows beyond the data;
 - ``shift``: a run's distribution shift is a little larger or smaller than the law's;
@@ -30,6 +32,7 @@ from bayes_cpt._support.typing import Array, FloatArray, IntArray
 from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import Design, FittedRange
 from bayes_cpt.laws.law import Law, Terms
+from bayes_cpt.runs.identifiability import SAME_PEAK
 
 SMOOTH_LENGTH = 1.5
 """Length of the smooth process, in e-folds of forward area."""
@@ -41,6 +44,8 @@ SHAPE_RANGE = (-6.0, 1.0)
 SHAPE_MODES = 8
 EXTRAPOLATION = 2.0
 """E-folds of forward area beyond the data over which the smooth process is still defined; it stays constant there."""
+SETTLING = 0.05
+"""Share of the largest forward area of continual pre-training at which half of an effect of its peak is reached."""
 OPENING = 1.5
 """Growth of the law's misfit per e-fold of forward area beyond the data, as a multiple of its size."""
 
@@ -219,6 +224,28 @@ def _size_columns(evaluation: Evaluation) -> Array:
     return (np.maximum(above, 0.0) - np.maximum(below, 0.0))[None]
 
 
+def _peak_columns(evaluation: Evaluation) -> FloatArray:
+    features, found = evaluation.design.features, evaluation.fitted_range
+    area = features["forward_area_cpt"]
+    reached = area / (area + SETTLING * found.largest_forward_area_cpt)
+    return np.stack(
+        [
+            _from_nearest(features["peak_learning_rate_pt"], found.peaks_pt),
+            _from_nearest(features["peak_learning_rate_cpt"], found.peaks_cpt) * reached,
+        ]
+    )
+
+
+def _from_nearest(peaks: FloatArray, fitted: tuple[float, ...]) -> FloatArray:
+    """Return the logs of peaks over the nearest fitted one; 0 if nothing of the phase was fitted."""
+    if not fitted:
+        return np.zeros(peaks.size)
+    distance = np.log(peaks) - np.log(fitted)[:, None]
+    nearest = np.abs(distance).argmin(axis=0)
+    found = distance[nearest, np.arange(peaks.size)]
+    return np.where(np.abs(found) > SAME_PEAK, found, 0.0)
+
+
 def _shape_total(evaluation: Evaluation, effects: Array) -> Array:
     return (effects @ _shape_modes(evaluation)) * evaluation.terms.shift
 
@@ -254,6 +281,7 @@ COMPONENTS: Registry[Component] = Registry(
         "smooth": Component(_smooth_columns, common=SMOOTH_MODES + 1, suits=suits_known_curves),
         "warmup": Component(_warmup_columns, common=WARMUP_RATES.size, suits=suits_known_curves),
         "size": Component(_size_columns, common=1, suits=suits_sizes),
+        "peak": Component(_peak_columns, common=2),
         "offset": Component(_offset_columns, root_runs),
         "annealing": Component(_annealing_columns, all_runs, total=_annealing_total),
         "shift": Component(_shift_columns, cpt_runs, suits=suits_shifted_curves, total=_shift_total),

@@ -16,6 +16,7 @@ from bayes_cpt.laws.features import Design, FittedRange, design
 from bayes_cpt.laws.law import Law
 from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curves import Curves, select
+from bayes_cpt.runs.identifiability import SAME_PEAK
 from bayes_cpt.runs.table_checks import MINIMUM_POINTS
 from bayes_cpt.statistical_model.out_of_domain import Changes, changes
 
@@ -314,7 +315,15 @@ def _range_of(curves: Curves, points: Design, batch_tokens: float) -> FittedRang
             float(sum(part.learning_rate.size * part.tokens for part in curves.lineage(run).segments(batch_tokens)))
             for run in curves.runs.index
         ),
+        peaks_pt=_different(points.features["peak_learning_rate_pt"]),
+        peaks_cpt=_different(points.features["peak_learning_rate_cpt"][points.is_cpt[points.run]]),
     )
+
+
+def _different(peaks: FloatArray) -> tuple[float, ...]:
+    """Return the peaks without those that a log may give for another one."""
+    ordered = np.unique(peaks)
+    return tuple(ordered[np.diff(ordered, append=np.inf) > SAME_PEAK * ordered].tolist())
 
 
 def _measured_range(found: FittedRange, points: Design, places: Mapping[str, IntArray]) -> FittedRange:

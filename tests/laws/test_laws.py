@@ -1,5 +1,6 @@
 """Every law: one formula for NumPy, PyTensor and xarray; the paper's signs and limits; conversions of coefficients."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -207,7 +208,8 @@ def test_a_fingerprint_changes_with_the_definition_and_only_then():
 
 
 def test_a_range_is_kept_by_name():
-    assert FittedRange.from_dict(RANGE.to_dict()).to_dict() == pytest.approx(RANGE.to_dict(), nan_ok=True)
+    fields = replace(RANGE, peaks_pt=(0.5, 1.0)).to_dict()
+    np.testing.assert_equal(FittedRange.from_dict(json.loads(json.dumps(fields))).to_dict(), fields)
     with pytest.raises(TypeError, match="forward_area"):
         FittedRange.from_dict({"forward_area": 1.0})
 

@@ -286,3 +286,27 @@ def test_unmeasured_points_do_not_count(density, values: list[np.ndarray]):
 def test_effects_belong_to_runs_or_are_common(counts: dict):
     with pytest.raises(SpecError, match="either effects of single runs"):
         Component(lambda evaluation: evaluation.terms.shift[..., None, :], **counts)
+
+
+def at_peaks(evaluation: Evaluation, pt: tuple[float, ...], cpt: tuple[float, ...]) -> FloatArray:
+    """Return the columns of the effect of unlike peaks, (2, points), if these were fitted."""
+    fitted = replace(evaluation.fitted_range, peaks_pt=pt, peaks_cpt=cpt)
+    return COMPONENTS["peak"].columns(replace(evaluation, fitted_range=fitted))
+
+
+def test_a_peak_unlike_all_fitted_ones_has_an_effect_that_grows_with_the_distance(evaluation: Evaluation):
+    """The tiny runs peak at 2e-3 in pre-training, at 1e-3 in CPT: 1 and a half of the largest LR."""
+    in_pt, in_cpt = (evaluation.design.is_cpt[evaluation.design.run] == of_cpt for of_cpt in (False, True))
+    np.testing.assert_array_equal(at_peaks(evaluation, (1.0,), (0.505, 0.1)), 0)
+    assert at_peaks(evaluation, (0.3, 2.5), (0.5,))[0] == pytest.approx(-np.log(2.5))
+    assert at_peaks(evaluation, (0.5, 4.0), (0.5,))[0] == pytest.approx(np.log(2))
+    near, far = (at_peaks(evaluation, (1.0,), (fitted,)) for fitted in (0.4, 0.1))
+    later = in_cpt & (evaluation.design.step > 0)
+    assert not far[:, in_pt].any()
+    assert not far[:, in_cpt & (evaluation.design.step == 0)].any()
+    assert (far[1, later] > 2 * near[1, later]).all()
+    assert far[1, later].max() <= np.log(5)
+
+
+def test_without_a_fitted_peak_there_is_no_effect_of_peaks(evaluation: Evaluation):
+    assert not at_peaks(evaluation, (), ()).any()
