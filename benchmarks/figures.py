@@ -1,4 +1,4 @@
-"""The figures of README.md and docs/how-the-model-works.md, from the fit file that the demo writes.
+"""The figures of README.md, docs/how-the-model-works.md and docs/laws.md, from the fit file that the demo writes.
 
 uv run bayes-cpt demo
 uv run python benchmarks/figures.py demo/fit.nc
@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 
 import bayes_cpt as bc
 from bayes_cpt.laws.features import design
+from bayes_cpt.laws.memory_kernels import RELAXING
+from bayes_cpt.runs.lineage import Segment, phases_of
 from bayes_cpt.statistical_model.effect_draws import parameters_of
 from bayes_cpt.statistical_model.likelihood import evaluate
 
@@ -26,6 +28,17 @@ LINEAGE = {"pt_m_const": (2000, 6400), "pt_m_wsd000": (0, 1600), HELD_OUT: (0, 3
 BEGIN = {"pt_m_const": 0, "pt_m_wsd000": 6400, HELD_OUT: 8000}
 """Steps of pre-training before each of these runs."""
 EVERY = 20
+DECAYS = {
+    "late decay": (bc.wsd(1.0, 20_000, 500, decay=0.15), "tab:blue"),
+    "long decay": (bc.wsd(1.0, 20_000, 500, decay=0.8), "tab:orange"),
+    "to a half": (bc.wsd(1.0, 20_000, 500, decay=0.15, final=0.5), "tab:green"),
+}
+"""Schedules of the figure of annealing."""
+SHAPES = {
+    "Eq. 1: powers 1 and 0, memory 300": ("--", {"level_power": 1.0, "response_power": 0.0, "memory": 300.0}),
+    "powers .6 and 1, memory 75": ("-", {"level_power": 0.6, "response_power": 1.0, "memory": 75.0}),
+}
+"""Parameters of Eq. 1, and such as public curves give, with the style of their lines."""
 BLUE, RED, GREEN, GREY = "tab:blue", "tab:red", "tab:green", "0.45"
 
 
@@ -147,6 +160,28 @@ def _terms(fit: bc.Fit, unseen: bc.Curves, points: pd.DataFrame, domain: str, pa
         panel.plot(BEGIN[run] + dots["step"], dots["loss"], "k.", markersize=2, label=label)
 
 
+def annealing_figure() -> Figure:
+    """Draw the height above the floor as the LR falls, by Eq. 1 and with powers that public curves give."""
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(7.5, 4.6), layout="constrained", sharex=True, height_ratios=[1, 2.2]
+    )
+    for name, (schedule, colour) in DECAYS.items():
+        rates = bc.learning_rates(schedule)
+        steps = np.arange(0, rates.size + 1, 50)
+        rows = RELAXING.rows(phases_of([Segment("pt", rates)])[0], steps, 1.0)
+        above.plot(np.arange(1, rates.size + 1), rates, color=colour, linewidth=1.2, label=name)
+        for style, shape in SHAPES.values():
+            height = 1 - RELAXING.weights(**{parameter: np.array(value) for parameter, value in shape.items()}) @ rows
+            below.plot(steps, height, style, color=colour, linewidth=1.2)
+    for label, (style, _) in SHAPES.items():
+        below.plot([], [], style, color=GREY, label=label)
+    above.set(ylabel="LR / peak", ylim=(0, 1.05))
+    above.legend(frameon=False, fontsize="small", loc="lower left")
+    below.set(xlabel="step", ylabel="h: height above the floor", xlim=(0, None), ylim=(0, 1.05))
+    below.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.1, 0))
+    return figure
+
+
 def main() -> None:
     """Write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -158,6 +193,7 @@ def main() -> None:
         parser.error(f"{asked.fit} has several models: fit one")
     bc.write_figure(forecast_figure(fit), asked.output / "forecast.png")
     bc.write_figure(terms_figure(fit), asked.output / "terms.png")
+    bc.write_figure(annealing_figure(), asked.output / "annealing.png")
 
 
 if __name__ == "__main__":

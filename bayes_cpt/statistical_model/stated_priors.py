@@ -36,6 +36,11 @@ SHARE_SPREAD = 0.2
 """Standard deviation of a stated final LR, as a share of it, if none is given: the law is only an approximation."""
 ZERO_SPREAD = 0.02
 """The same if the final LR is 0, as a share of the peak."""
+REST = 0.12
+"""Share of the peak at which a constant LR keeps the height that a decay to 0 leaves: the response slows down with the
+LR. In fits of `data/checkpoints` that height is .17 (pt) and .31 (cpt)."""
+REST_SPREAD = 0.5
+"""Standard deviation of the log of `REST`."""
 
 _FORM = re.compile(r"^\s*(\w+)\s*~\s*(\w+)\s*\((.*)\)\s*$", re.DOTALL)
 _NUMBER = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)"
@@ -253,7 +258,7 @@ def with_history(
     >>> spec = bc.with_history(pilots, "open-checkpoint", annealed_to=0.1)
     >>> prior = spec.priors["loss_potential"]
     >>> prior.family, {name: round(value, 2) for name, value in prior.arguments.items()}
-    ('LogNormal', {'median': 0.2, 'sigma': 0.37})
+    ('LogNormal', {'median': 0.27, 'sigma': 0.35})
     """
     spec = read_spec(model)
     if spec.law.knows_checkpoint:
@@ -279,17 +284,21 @@ def _loss_potential(spec: ModelSpec, annealed: Annealed, largest: float, peak: f
     No Beta, as it may be above 1. In a law without level power it is the ratio of LRs itself.
     """
     exponent, doubt = _power(spec, LEVEL_POWER)
+    rest = REST if LEVEL_POWER in spec.priors else 0.0
     ratio = 1.0 if peak is None else peak / largest
     of_peak = "the pilots' peak" if peak is None else f"a peak of {peak:g}"
     reason = f"stated: annealed to {annealed.share:g} of {of_peak}; here over the pilots' largest LR, {largest:g}"
-    reason += f", to the power {exponent:g}" if doubt else ""
-    if annealed.share == 0:
-        sigma = ((annealed.spread or ZERO_SPREAD) * ratio) ** exponent
-        return {"distribution": "HalfNormal", "sigma": sigma, "reason": reason}
-    spread = SHARE_SPREAD if annealed.spread is None else annealed.spread / annealed.share
-    final = annealed.share * ratio
-    sigma = math.hypot(exponent * spread, doubt * math.log(final))
-    return {"distribution": "LogNormal", "median": final**exponent, "sigma": sigma, "reason": reason}
+    if annealed.share == rest == 0:
+        return {"distribution": "HalfNormal", "sigma": (annealed.spread or ZERO_SPREAD) * ratio, "reason": reason}
+    spread = SHARE_SPREAD * annealed.share if annealed.spread is None else annealed.spread
+    final = math.hypot(annealed.share, rest)
+    of_final = math.hypot(annealed.share * spread, rest**2 * REST_SPREAD) / final**2
+    return {
+        "distribution": "LogNormal",
+        "median": (final * ratio) ** exponent,
+        "sigma": math.hypot(exponent * of_final, doubt * math.log(final * ratio)),
+        "reason": reason + (f"; as a height: to the power {exponent:g}, and a decay leaves a rest" if rest else ""),
+    }
 
 
 def _forward_area(spec: ModelSpec, curves: Curves, trained: Pretrained) -> dict[str, Any]:

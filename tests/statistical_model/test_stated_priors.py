@@ -13,6 +13,7 @@ from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
 from bayes_cpt.statistical_model.stated_priors import (
+    REST,
     Annealed,
     Pretrained,
     parse_annealed,
@@ -191,25 +192,29 @@ def test_a_stated_scale_stays_out_of_the_likelihood_if_the_models_did():
     ("schedule", "pretrained", "ratio"),
     [(REWARMED, None, 1.0), (REWARMED, (1e9, 2e-3), 1.0), (LOW, (1e9, 2e-3), 2.0), (LOW, None, 1.0)],
 )
-@pytest.mark.parametrize(("model", "power"), [("open-checkpoint", 0.7), ("open-replay-eq4", 1.0)])
 def test_loss_potential_is_converted_to_the_pilots_peak(
-    schedule: Schedule, pretrained: tuple[float, float] | None, ratio: float, model: str, power: float
+    schedule: Schedule, pretrained: tuple[float, float] | None, ratio: float
 ):
     curves = pilots(0.1, {"r": (0.0, schedule)})
-    spec = bc.with_history(curves, model, annealed_to=0.6, pretrained=pretrained)
-    assert spec.priors["loss_potential"].arguments["median"] == pytest.approx((0.6 * ratio) ** power)
-    annealed = bc.with_history(curves, model, annealed_to=Annealed(0.0, 0.1), pretrained=pretrained)
-    assert annealed.priors["loss_potential"].arguments == {"sigma": pytest.approx((0.1 * ratio) ** power)}
+    spec = bc.with_history(curves, "open-replay-eq4", annealed_to=0.6, pretrained=pretrained)
+    assert spec.priors["loss_potential"].arguments["median"] == pytest.approx(0.6 * ratio)
+    annealed = bc.with_history(curves, "open-replay-eq4", annealed_to=Annealed(0.0, 0.1), pretrained=pretrained)
+    assert annealed.priors["loss_potential"].arguments == {"sigma": pytest.approx(0.1 * ratio)}
+    by_height = bc.with_history(curves, annealed_to=0.6, pretrained=pretrained).priors["loss_potential"]
+    assert by_height.arguments["median"] == pytest.approx((np.hypot(0.6, REST) * ratio) ** 0.7)
 
 
-def test_a_stated_learning_rate_leaves_the_height_as_uncertain_as_the_power_is():
-    """The height is the LR's share to a power: 0.1^0.7, and at the peak the power has no effect."""
-    tenth, peak = (
-        bc.with_history(PILOTS, annealed_to=Annealed(share, 0.1 * share)).priors["loss_potential"].arguments["sigma"]
-        for share in (0.1, 1.0)
-    )
-    assert peak == pytest.approx(0.07)
-    assert tenth == pytest.approx(np.hypot(0.07, 0.15 * np.log(10)))
+@pytest.mark.parametrize(
+    ("share", "heights"), [(0.0, (0.17, 0.31)), (0.1, (0.21, 0.33)), (0.5, (0.56, 0.64)), (1.0, (1.0,))]
+)
+def test_a_stated_learning_rate_gives_the_heights_of_checkpoints_whose_history_is_known(
+    share: float, heights: tuple[float, ...]
+):
+    """Heights on pt and cpt of the checkpoints of data/checkpoints, annealed to this share."""
+    prior = bc.with_history(PILOTS, annealed_to=share).priors["loss_potential"].arguments
+    for height in heights:
+        assert abs(np.log(height / prior["median"])) < 1.645 * prior["sigma"]
+    assert prior["sigma"] < 0.5
 
 
 def test_tokens_are_counted_in_steps_of_the_pilots():
