@@ -223,7 +223,7 @@ def test_stated_priors_reach_the_model(run: Run, tiny_folder: Path, monkeypatch:
     )  # fmt: skip
     assert outcome.code == output.BAD_INPUT
     assert "beta has {'mu': 0.5, 'sigma': 0.01}" in outcome.err
-    assert all(word in outcome.out for word in ("prior of loss_potential: LogNormal(median=0.1", "100 steps of the"))
+    assert all(word in outcome.out for word in ("prior of loss_potential: LogNormal(median=0.27", "100 steps of the"))
 
 
 @pytest.mark.parametrize("command", [["backtest"], ["compare", "-m", "cpt", "-m", "cpt-replay"]])
