@@ -81,7 +81,7 @@ def test_the_laws_own_coefficients_are_reported(curves: Curves, name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cpt-size"])
+@pytest.mark.parametrize("name", ["cpt-replay", "cpt-size-eq7"])
 def test_units_of_loss_and_learning_rate_do_not_matter(curves: Curves, name: str):
     """The start scales with the data; the density changes by the Jacobian of the parameters in units of a loss."""
     loss_factor, rate_factor = 10.0, 0.01
