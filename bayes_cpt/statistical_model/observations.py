@@ -315,8 +315,6 @@ def _range_of(curves: Curves, points: Design, batch_tokens: float) -> FittedRang
             float(sum(part.learning_rate.size * part.tokens for part in curves.lineage(run).segments(batch_tokens)))
             for run in curves.runs.index
         ),
-        peaks_pt=_different(points.features["peak_learning_rate_pt"]),
-        peaks_cpt=_different(points.features["peak_learning_rate_cpt"][points.is_cpt[points.run]]),
     )
 
 
@@ -327,11 +325,15 @@ def _different(peaks: FloatArray) -> tuple[float, ...]:
 
 
 def _measured_range(found: FittedRange, points: Design, places: Mapping[str, IntArray]) -> FittedRange:
-    measured = points.forward_area[np.concatenate(list(places.values()))]
+    measured = np.unique(np.concatenate(list(places.values())))
+    of_cpt = measured[points.is_cpt[points.run[measured]]]
+    area = points.forward_area[measured]
     return replace(
         found,
-        smallest_measured_forward_area=float(measured.min()),
-        largest_measured_forward_area=float(measured.max()),
+        smallest_measured_forward_area=float(area.min()),
+        largest_measured_forward_area=float(area.max()),
+        peaks_pt=_different(points.features["peak_learning_rate_pt"][measured]),
+        peaks_cpt=_different(points.features["peak_learning_rate_cpt"][of_cpt]),
     )
 
 

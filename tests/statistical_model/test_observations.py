@@ -9,7 +9,7 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.laws.shipped_laws import LAWS
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves, select
-from bayes_cpt.statistical_model.observations import check_runs
+from bayes_cpt.statistical_model.observations import check_runs, observe
 
 LARGER = "model_size == 332448"
 
@@ -85,3 +85,13 @@ def test_whether_fit_takes_the_curves_is_said_without_fitting():
     strange = both_sizes.losses.assign(domain=both_sizes.losses["domain"].replace({"pt": "old", "cpt": "new"}))
     with pytest.raises(DataError, match="no losses on pt or cpt: the data have de, doc, eng, new, old; say which"):
         bc.what_fit_says(both_sizes.with_losses(strange))
+
+
+def test_peaks_of_runs_that_are_left_out_are_not_fitted(microcpt: Curves):
+    larger = select(microcpt, LARGER, ["pt"])
+    everything = observe(larger, LAWS["cpt-replay"])
+    low = "cpt_m_wsd010_norewarm_r000"
+    without = everything.only(everything.design.run != everything.design.runs.index(low))
+    assert everything.fitted_range.peaks_cpt == pytest.approx((0.1, 0.3, 1.0), rel=1e-3)
+    assert without.fitted_range.peaks_cpt == pytest.approx((0.3, 1.0), rel=1e-3)
+    assert without.fitted_range.peaks_pt == everything.fitted_range.peaks_pt == pytest.approx((1.0,))
