@@ -45,7 +45,7 @@ SHAPE_MODES = 8
 EXTRAPOLATION = 2.0
 """E-folds of forward area beyond the data over which the smooth process is still defined; it stays constant there."""
 SETTLING = 0.05
-"""Share of the largest forward area of continual pre-training at which half of an effect of its peak is reached."""
+"""Share of the longest continual pre-training (CPT) after which half of an effect of its peak is reached."""
 OPENING = 1.5
 """Growth of the law's misfit per e-fold of forward area beyond the data, as a multiple of its size."""
 
@@ -226,14 +226,11 @@ def _size_columns(evaluation: Evaluation) -> Array:
 
 def _peak_columns(evaluation: Evaluation) -> FloatArray:
     features, found = evaluation.design.features, evaluation.fitted_range
-    area = features["forward_area_cpt"]
-    reached = area / (area + SETTLING * found.largest_forward_area_cpt)
-    return np.stack(
-        [
-            _from_nearest(features["peak_learning_rate_pt"], found.peaks_pt),
-            _from_nearest(features["peak_learning_rate_cpt"], found.peaks_cpt) * reached,
-        ]
-    )
+    area, peak_cpt = features["forward_area_cpt"], features["peak_learning_rate_cpt"]
+    # a run at a low peak takes as many steps as others
+    reached = area / (area + SETTLING * found.largest_forward_area_cpt * peak_cpt)
+    of_pt = _from_nearest(features["peak_learning_rate_pt"], found.peaks_pt)
+    return np.stack([of_pt, _from_nearest(peak_cpt, found.peaks_cpt) * reached])
 
 
 def _from_nearest(peaks: FloatArray, fitted: tuple[float, ...]) -> FloatArray:
