@@ -69,7 +69,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "g2": Meaning(SIZE, "its effect on annealing in CPT", ("size",)),
         "g3": Meaning(SIZE, "its exponent", ("size",)),
         "checkpoint_forward_area": Meaning(CHECKPOINT, "the length of its pre-training", ("history",)),
-        "loss_potential": Meaning(CHECKPOINT, "its final LR", ("history",)),
+        "loss_potential": Meaning(CHECKPOINT, "its loss potential", ("history",)),
         "noise_floor": Meaning(NOISE, "the noise"),
         "noise_learning_rate": Meaning(NOISE, "the noise"),
         "noise_shift": Meaning(NOISE, "the noise"),
