@@ -123,8 +123,8 @@ def test_there_is_no_advice_on_what_the_data_inform():
 def test_the_history_of_an_open_checkpoint_can_be_stated():
     fit = drawn_from_prior("open-checkpoint", {("loss_potential", ""): NARROW})
     assert line(fit, "Checkpoint") == (
-        "Checkpoint: the data inform its loss potential; only priors inform the length of its pre-training. The pre-training "
-        "is not in the data: state what is known of it (--annealed-to, --pretrained)."
+        "Checkpoint: the data inform its loss potential; only priors inform the length of its pre-training. The "
+        "pre-training is not in the data: state what is known of it (--annealed-to, --pretrained)."
     )
     assert "No PT run" not in bc.in_words(fit)
 
