@@ -143,7 +143,7 @@ def calibration(prepared: Prepared, **options) -> Calibration:
 
 
 def of_its_own(model: str) -> bool:
-    """Whether a model has a part of its own: cpt-power has Eq. 1's kernel, open-checkpoint the history of open forms."""
+    """Whether a model has a part of its own: cpt-power has Eq. 1's kernel, open-checkpoint the history of open ones."""
     return "-eq" not in model and (not model.startswith("open-") or model == "open-checkpoint")
 
 
