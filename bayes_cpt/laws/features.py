@@ -49,7 +49,8 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "peak_learning_rate_pt": "largest LR of PT so far over the largest in the data",
     }
 )
-"""Every feature that a formula of a law may read, by the name of its argument."""
+"""Every feature that a formula of a law may read, by the name of its argument. New ones go to the end: the fingerprints
+of laws in fit files depend on the order."""
 
 
 @dataclass(frozen=True)

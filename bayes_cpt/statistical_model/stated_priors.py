@@ -28,6 +28,8 @@ from bayes_cpt.statistical_model.model_files import (
 
 GIVEN = "given on the command line"
 LEVEL_POWER = "level_power"
+OTHERWISE = {FORWARD_POWER: (0.5, 0.25), LEVEL_POWER: (0.7, 0.15)}
+"""Mean and standard deviation of a power whose prior is not normal."""
 MEAN_RATE = 0.7
 """Mean LR of a pre-training over its peak: .55 of a cosine to a tenth, .9 of WSD with a decay over a fifth."""
 RATE_SPREAD = 0.25
@@ -37,8 +39,7 @@ SHARE_SPREAD = 0.2
 ZERO_SPREAD = 0.02
 """The same if the final LR is 0, as a share of the peak."""
 REST = 0.12
-"""Share of the peak at which a constant LR keeps the height that a decay to 0 leaves: the response slows down with the
-LR. In fits of `data/checkpoints` that height is .17 (pt) and .31 (cpt)."""
+"""Share of the peak whose height a decay to 0 leaves: in `data/checkpoints`, heights of .17 (pt) and .31 (cpt)."""
 REST_SPREAD = 0.5
 """Standard deviation of the log of `REST`."""
 
@@ -323,7 +324,7 @@ def _power(spec: ModelSpec, name: str) -> tuple[float, float]:
     prior = spec.priors.get(name)
     if prior is None:
         return 1.0, 0.0
-    return (prior.argument("mu", "pt"), prior.argument("sigma", "pt")) if prior.family == "Normal" else (0.5, 0.25)
+    return (prior.argument("mu", "pt"), prior.argument("sigma", "pt")) if prior.family == "Normal" else OTHERWISE[name]
 
 
 def _largest_rate(curves: Curves) -> float:
