@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from bayes_cpt.decisions.risk import RISKS, Risk
     from bayes_cpt.demonstration import demo
     from bayes_cpt.errors import BayesCptError, PlausibilityWarning
-    from bayes_cpt.evaluation.backtest import Backtest, backtest, means, verdict
+    from bayes_cpt.evaluation.backtest import Backtest, backtest
     from bayes_cpt.evaluation.compare import Comparison, compare
     from bayes_cpt.evaluation.in_words import in_words
     from bayes_cpt.evaluation.informed import informed, summary
     from bayes_cpt.evaluation.scores import read_scores
+    from bayes_cpt.evaluation.verdict import means, verdict
     from bayes_cpt.forecasting.forecast import forecast
     from bayes_cpt.forecasting.forecast_table import read_points, table
     from bayes_cpt.forecasting.predictive_checks import predictive_check, prior_predictive
@@ -57,11 +58,12 @@ _HOMES = {
     "decisions.risk": ("RISKS", "Risk"),
     "demonstration": ("demo",),
     "errors": ("BayesCptError", "PlausibilityWarning"),
-    "evaluation.backtest": ("Backtest", "backtest", "means", "verdict"),
+    "evaluation.backtest": ("Backtest", "backtest"),
     "evaluation.compare": ("Comparison", "compare"),
     "evaluation.in_words": ("in_words",),
     "evaluation.informed": ("informed", "summary"),
     "evaluation.scores": ("read_scores",),
+    "evaluation.verdict": ("means", "verdict"),
     "forecasting.forecast": ("forecast",),
     "forecasting.predictive_checks": ("predictive_check", "prior_predictive"),
     "forecasting.forecast_table": ("read_points", "table"),

@@ -11,10 +11,11 @@ from bayes_cpt._support.files import replacing
 from bayes_cpt._support.shipped import shipped
 from bayes_cpt.decisions.choose import answer, decide
 from bayes_cpt.decisions.limits import at_most
-from bayes_cpt.evaluation.backtest import backtest, verdict
+from bayes_cpt.evaluation.backtest import backtest
 from bayes_cpt.evaluation.in_words import in_words
 from bayes_cpt.evaluation.informed import summary
 from bayes_cpt.evaluation.scores import score
+from bayes_cpt.evaluation.verdict import verdict
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.forecasting.forecast_table import table
 from bayes_cpt.forecasting.predictive_checks import predictive_check

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from bayes_cpt._support.shipped import shipped
-from bayes_cpt.evaluation.backtest import backtest, means
+from bayes_cpt.evaluation.backtest import backtest
 from bayes_cpt.evaluation.scores import averaged, score_draws
+from bayes_cpt.evaluation.verdict import means
 from bayes_cpt.forecasting.forecast import forecast
 from bayes_cpt.inference.fit import Fit, fit
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves

@@ -24,9 +24,6 @@ from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.statistical_model.model_files import DEFAULT_MODEL, ModelSpec, read_spec
 from bayes_cpt.statistical_model.observations import observe
 
-FAR = {"cover50": 0.15, "cover90": 0.1}
-"""Largest difference of coverage and nominal level at which intervals can be trusted."""
-
 
 @dataclass(frozen=True)
 class Backtest:
@@ -43,6 +40,8 @@ class Backtest:
         Number of folds; ``points`` has fewer if the backtest was interrupted.
     kept
         Runs that were never left out, since more than half of the runs would have been left out with them.
+    untested
+        Keys of ``QUESTIONS`` that no fold answers: of no fold, all fitted runs differed in it from a run left out.
 
     Examples
     --------
@@ -54,17 +53,24 @@ class Backtest:
     points: pd.DataFrame
     folds: int
     kept: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
-        """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90, stretch.
+        """Scores by fold, run and domain: mae, rmse, wis, crps, cover50, cover80, cover90, width90, and more.
 
         ``stretch``: the factor by which the 90 % intervals would have to be widened to cover 90 % of the points.
+        ``end50`` and ``end90``: whether the intervals cover the last measured loss. ``extrapolates``: the settings in
+        which the run is outside the range of the runs that forecast it. ``untested``: see the field of this name.
         """
-        by = ["fold", "run", "domain", "converged"]
-        stretch = self.points.groupby(by, sort=False)[["loss", "q05", "q50", "q95"]].apply(_stretch)
-        scores = averaged(self.points, by).assign(stretch=stretch).reset_index()
-        return scores.assign(leave=self.leave, folds=self.folds)
+        by = ["fold", "run", "domain", "extrapolates", "converged"]
+        groups = self.points.groupby(by, sort=False)
+        last = self.points.loc[groups["step"].idxmax()].set_index(by)
+        scores = averaged(self.points, by).assign(
+            stretch=groups[["loss", "q05", "q50", "q95"]].apply(_stretch), end50=last["cover50"], end90=last["cover90"]
+        )
+        untested = ", ".join(self.untested)
+        return scores.reset_index().assign(leave=self.leave, folds=self.folds, untested=untested)
 
 
 def backtest(
@@ -139,7 +145,8 @@ def backtest(
         scored = run_jobs(place, jobs, done, finished)
     left_out = {run for fold in planned for run in fold.first_step}
     kept = tuple(run for run in _candidates(prepared.curves) if run not in left_out)
-    return Backtest(leave, pd.concat([fold.points for fold in scored.values()], ignore_index=True), len(planned), kept)
+    points = pd.concat([fold.points for fold in scored.values()], ignore_index=True)
+    return Backtest(leave, points, len(planned), kept, _untested(prepared.curves, planned))
 
 
 class Scored(NamedTuple):
@@ -152,8 +159,10 @@ def _scored_fold(model: SendableModel, fold: Holdout, settings: SamplerSettings)
     fitted = fit_prepared(model.prepared, settings, fold, model.starts(settings))
     measured = unseen(model.prepared, fold)
     steps = measured_steps(measured)
-    points = score_draws(forecast(fitted, measured, steps=steps, seed=settings.seed), measured.losses)
-    return Scored(points.assign(fold=fold.name, converged=fitted.converged))
+    draws = forecast(fitted, measured, steps=steps, seed=settings.seed)
+    points = score_draws(draws, measured.losses)
+    outside = points["run"].map(draws["extrapolates"].to_series())
+    return Scored(points.assign(fold=fold.name, extrapolates=outside, converged=fitted.converged))
 
 
 def described_curves(curves: Curves, spec: ModelSpec, domains: Sequence[str] | None) -> Curves:
@@ -276,89 +285,19 @@ def _name(group: Sequence[str]) -> str:
     return group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
 
 
-# In words ------------------------------------------------------------------------------------------------------------
+def _untested(curves: Curves, planned: Sequence[Holdout]) -> tuple[str, ...]:
+    """Return the keys of ``QUESTIONS``, other than the run itself, of which no fold leaves out all runs of a value."""
+    runs = _candidates(curves)
+    whole = [{run for run, first in fold.first_step.items() if first == 0} for fold in planned]
+    asked = {name: key for name, key in QUESTIONS.items() if name != "run"}
+    if curves.records[runs[0]].phase == "pt":
+        del asked["replay"]  # pre-training has none
 
+    def answered(key: Callable[[Curves, str], object]) -> bool:
+        groups = [set(group) for group in _by(curves, runs, key).values()]
+        return len(groups) > 1 and any(group <= left for group in groups for left in whole)
 
-def verdict(table: pd.DataFrame) -> str:
-    """Return whether forecast intervals can be trusted for this kind of holdout, in words.
-
-    Parameters
-    ----------
-    table
-        Table of a `Backtest`, or as returned by `read_scores`.
-
-    Returns
-    -------
-    str
-        Per domain, the coverage of the intervals, the mean absolute error (nats), and whether the intervals are too
-        narrow (under-coverage), too wide (over-coverage) or can be trusted.
-
-    Examples
-    --------
-    >>> import bayes_cpt as bc, pandas as pd
-    >>> table = pd.DataFrame({"fold": ["a"], "run": ["a"], "domain": ["pt"], "converged": [True], "mae": [0.01]})
-    >>> table = table.assign(cover50=0.52, cover90=0.93, stretch=0.97, leave="run", folds=1)
-    >>> print(bc.verdict(table))  # doctest: +NORMALIZE_WHITESPACE
-    Backtest on 1 unseen runs: pt: 90 % intervals cover 93 % of the points and 50 % intervals 52 %,
-    mean absolute error 0.0100 nats: intervals can be trusted
-    """
-    leave, folds = str(table["leave"].iloc[0]), int(table["folds"].iloc[0])
-    by_domain = [_domain_verdict(str(domain), rows) for domain, rows in table.groupby("domain", sort=False)]
-    kinds = {"run": "unseen runs", "tail": "runs of which the end was left out"}
-    by_fold = table.drop_duplicates("fold")
-    doubtful, done = int((~by_fold["converged"]).sum()), len(by_fold)
-    notes = [f"{doubtful} of the {done} fits did not converge: give them more time (--seconds)"] if doubtful else []
-    notes += [f"interrupted after {done} of {folds} folds"] if done < folds else []
-    what = f"{table['run'].nunique()} {kinds.get(leave, f'runs of an unseen {leave}')}"
-    return "; ".join([f"Backtest on {what}: {'; '.join(by_domain)}", *notes])
-
-
-def means(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean scores by domain; each run counts once, however many points it has.
-
-    Parameters
-    ----------
-    table
-        Table of a `Backtest`, or as returned by `read_scores`.
-
-    Returns
-    -------
-    DataFrame
-        One row per domain, one column per score.
-
-    Examples
-    --------
-    >>> import bayes_cpt as bc, pandas as pd
-    >>> table = pd.DataFrame({"fold": ["a", "b"], "run": ["a", "b"], "domain": "pt", "converged": True})
-    >>> bc.means(table.assign(leave="run", folds=2, mae=[0.01, 0.03]))["mae"].to_dict()
-    {'pt': 0.02}
-    """
-    return table.drop(columns=["fold", "run", "converged", "leave", "folds"]).groupby("domain", sort=False).mean()
-
-
-def _domain_verdict(domain: str, table: pd.DataFrame) -> str:
-    scores, worst = means(table).iloc[0], table.sort_values("cover90").iloc[0]
-    half, most, stretch = (float(scores[name]) for name in ("cover50", "cover90", "stretch"))
-    if abs(most - 0.9) <= FAR["cover90"] and abs(half - 0.5) <= FAR["cover50"]:
-        trust = "can be trusted"
-    elif half + most < 0.5 + 0.9:
-        needed = f" ({stretch:.1f} times the width would be needed)" if stretch >= 1.05 else ""
-        trust = f"are too narrow: under-coverage{needed}"
-    else:
-        trust = (
-            f"are too wide: over-coverage{f' ({stretch:.1f} times the width would suffice)' if stretch < 0.95 else ''}"
-        )
-    # over-coverage of some runs hides under-coverage of others in the mean
-    hidden = worst["cover90"] < most - FAR["cover90"]
-    least = f" (only {_percent(worst['cover90'])} of those of {worst['run']})" if hidden else ""
-    return (
-        f"{domain}: 90 % intervals cover {_percent(most)} of the points{least} and 50 % intervals {_percent(half)}, "
-        f"mean absolute error {scores['mae']:.4f} nats: intervals {trust}"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return tuple(name for name, key in asked.items() if not answered(key))
 
 
 def _stretch(points: pd.DataFrame) -> float:

@@ -12,8 +12,10 @@ from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.errors import DataError
 from bayes_cpt.forecasting.forecast_table import LEVELS
 
-NAMED, NUMBERS = ("fold", "run", "domain", "leave"), ("folds", "mae", "cover50", "cover90", "stretch")
-"""Columns that a table of scores must have."""
+NAMED = ("fold", "run", "domain", "leave")
+NUMBERS, WORDS = ("folds", "mae", "cover50", "cover90", "stretch"), ("extrapolates", "untested")
+TRUE_OR_FALSE = ("converged", "end50", "end90")
+"""Columns that a table of scores must have; ``WORDS`` may be empty."""
 
 
 def score(table: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
@@ -156,11 +158,12 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     --------
     >>> print(bc.verdict(bc.read_scores("backtest.csv")))  # doctest: +SKIP
     """
-    table = read_table(path, (*NAMED, "converged", *NUMBERS), "is not a table of bayes-cpt backtest")
-    if not table["converged"].isin(["True", "False"]).all():
-        raise DataError(f"{path} is not a table of bayes-cpt backtest: converged must be True or False")
+    table = read_table(path, (*NAMED, *NUMBERS, *WORDS, *TRUE_OR_FALSE), "is not a table of bayes-cpt backtest")
+    if wrong := [name for name in TRUE_OR_FALSE if not table[name].isin(["True", "False"]).all()]:
+        raise DataError(f"{path} is not a table of bayes-cpt backtest: {', '.join(wrong)} must be True or False")
     known = {"mae", "wis", "crps", "cover50", "cover80", "cover90", "width90", "rmse", "points", *NUMBERS} & set(table)
     numbers = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in sorted(known)}
     if wrong := [name for name, values in numbers.items() if not np.isfinite(values).all()]:
         raise DataError(f"{path} is not a table of bayes-cpt backtest: {', '.join(wrong)} must be numbers")
-    return table.assign(converged=table["converged"] == "True", **numbers)
+    words = {name: table[name].fillna("").astype(str) for name in WORDS}
+    return table.assign(**words, **numbers, **{name: table[name] == "True" for name in TRUE_OR_FALSE})
