@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bayes_cpt.forecasting.forecast import forecast
     from bayes_cpt.forecasting.forecast_table import read_points, table
     from bayes_cpt.forecasting.predictive_checks import predictive_check, prior_predictive
+    from bayes_cpt.forecasting.whole_curves import whole_curve_interval
     from bayes_cpt.inference.average import Average, average, fit_average, read_weights
     from bayes_cpt.inference.fit import Fit, Prepared, fit, prepare
     from bayes_cpt.inference.settings import SamplerSettings
@@ -66,6 +67,7 @@ _HOMES = {
     "evaluation.verdict": ("means", "verdict"),
     "forecasting.forecast": ("forecast",),
     "forecasting.predictive_checks": ("predictive_check", "prior_predictive"),
+    "forecasting.whole_curves": ("whole_curve_interval",),
     "forecasting.forecast_table": ("read_points", "table"),
     "inference.average": ("Average", "average", "fit_average", "read_weights"),
     "inference.settings": ("SamplerSettings",),
@@ -180,6 +182,7 @@ __all__ = [
     "verdict",
     "vetted",
     "what_fit_says",
+    "whole_curve_interval",
     "with_history",
     "with_priors",
     "write_curves",

@@ -170,10 +170,15 @@ def forecast(
         Path | None, typer.Option(help="CSV with columns run, step, domain: forecast at these points.")
     ] = None,
     plot: Plot = None,
+    whole_curves: Annotated[
+        bool, typer.Option("--whole-curves", help="Draw in the figure also the band of whole curves.")
+    ] = False,
     seed: Seed = 1,
 ) -> int:
     """Forecast the measured losses of planned runs, as quantiles."""
     check_outputs(output, plot, inputs=[fit_file, plan, at])
+    if whole_curves and not plot:
+        raise BayesCptError("--whole-curves adds a band to the figure: give the figure too (--plot FILE)")
     fitted = bc.load(fit_file)
     planned = bc.resolve(bc.read_plan(plan), fitted.curves)
     points = asked_points(at, planned, fitted) if at else None
@@ -186,7 +191,8 @@ def forecast(
         rows = points.merge(rows, on=["run", "domain", "step"], how="left")
     write_table(rows, output)
     if plot:
-        draw(bc.plot_forecast(draws, fitted.curves, outliers=fitted.outliers), plot)
+        figure = bc.plot_forecast(draws, fitted.curves, outliers=fitted.outliers, whole_curves=whole_curves)
+        draw(figure, plot)
     return exit_code(fitted)
 
 

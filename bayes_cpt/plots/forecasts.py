@@ -10,6 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from bayes_cpt.errors import DataError, hint
+from bayes_cpt.forecasting.whole_curves import whole_curve_interval
 from bayes_cpt.plots.style import (
     BLUE,
     FEW_STEPS,
@@ -39,6 +40,7 @@ def plot_forecast(
     runs: Sequence[str] | None = None,
     *,
     outliers: pd.DataFrame | None = None,
+    whole_curves: bool = False,
 ) -> Figure:
     """Draw intervals and medians of forecast losses: one row per domain, one column per run, and the LR below.
 
@@ -53,6 +55,9 @@ def plot_forecast(
         Runs to draw, at most 8; by default the first 8.
     outliers
         Points that were set aside, as a fit has them, drawn as crosses for runs of the same name.
+    whole_curves
+        Also draw the ends of the band in which a whole curve lies with probability 0.9
+        (`bayes_cpt.whole_curve_interval`); the intervals are those of single points.
 
     Returns
     -------
@@ -75,6 +80,8 @@ def plot_forecast(
         part = forecast.sel(run=run).dropna("step", subset=["learning_rate"])  # without steps of other runs
         for domain, panel in zip(domains, column, strict=False):
             _bands(panel, part["loss"].sel(domain=domain))
+            if whole_curves:
+                _whole_curve(panel, part["loss"].sel(domain=domain))
             if curves is not None:
                 _dots(panel, curves.losses, run, domain)
             if outliers is not None:
@@ -124,6 +131,14 @@ def _bands(axes: Axes, loss: xr.DataArray) -> None:
     axes.fill_between(step, q05, q95, color=BLUE, alpha=0.2, linewidth=edge, label="90 % interval")
     axes.fill_between(step, q25, q75, color=BLUE, alpha=0.35, linewidth=edge, label="50 % interval")
     axes.plot(step, q50, color=BLUE, linewidth=1.2, marker="_" if few else None, label="median")
+
+
+def _whole_curve(axes: Axes, loss: xr.DataArray) -> None:
+    """Draw the ends of the 90 % band of whole curves of draws (chain, draw, step)."""
+    band = whole_curve_interval(loss)
+    if band.sizes["step"]:
+        for end, label in (("lower", "90 % of whole curves"), ("upper", None)):
+            axes.plot(band["step"], band[end], color=BLUE, linewidth=0.8, linestyle="--", label=label)
 
 
 def _dots(axes: Axes, losses: pd.DataFrame, run: str, domain: str) -> None:

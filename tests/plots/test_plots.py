@@ -92,6 +92,7 @@ def figures(curves: Curves) -> dict[str, Figure]:
         "curves": plot_curves(curves),
         "forecast": plot_forecast(TWO, curves),
         "forecast with warning": plot_forecast(TWO.assign_attrs(warning="The fit has not converged. " * 6)),
+        "forecast of whole curves": plot_forecast(TWO, curves, whole_curves=True),
         "end only": plot_forecast(TWO.sel(step=[30, 50])),
         "decision": plot_decision(decide(GRID, {"pt": 1, "cpt": 1}, LIMITS)),
         "side by side": plot_decision(decide(GRID.sel(run=["r0", "r3"]), {"pt": 1}, LIMITS)),
