@@ -76,6 +76,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "smooth_scale": Meaning(NOISE, "the misfit over a curve"),
         "warmup_scale": Meaning(NOISE, "the misfit over a curve"),
         "size_scale": Meaning(NOISE, "the misfit by model size"),
+        "transfer_scale": Meaning(NOISE, "the difference between runs of continual pre-training"),
         "peak_scale": Meaning(NOISE, "the misfit by peak LR"),
         "offset_scale": Meaning(NOISE, "the difference between runs from scratch"),
         "annealing_scale": Meaning(NOISE, "the difference of annealing between runs"),

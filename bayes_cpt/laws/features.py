@@ -79,6 +79,8 @@ class FittedRange:
         Most reference steps of a run and its ancestors together.
     peaks_pt, peaks_cpt
         Different peaks of the LR in each phase, over the largest LR.
+    replays_cpt
+        Different replay ratios of CPT.
     """
 
     largest_forward_area: float
@@ -93,6 +95,7 @@ class FittedRange:
     longest_lineage: float = np.nan
     peaks_pt: tuple[float, ...] = ()
     peaks_cpt: tuple[float, ...] = ()
+    replays_cpt: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return its fields by name, as a fit file stores them."""
@@ -107,8 +110,8 @@ class FittedRange:
         TypeError
             If a field is unknown, or one without a default is missing.
         """
-        peaks = {name: tuple(map(float, fields[name])) for name in ("peaks_pt", "peaks_cpt") if name in fields}
-        return cls(**{**fields, **peaks})
+        listed = ("peaks_pt", "peaks_cpt", "replays_cpt")
+        return cls(**{**fields, **{name: tuple(map(float, fields[name])) for name in listed if name in fields}})
 
 
 @dataclass(frozen=True)

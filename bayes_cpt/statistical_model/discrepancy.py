@@ -13,6 +13,7 @@ column, which is zero at points that the effect does not concern:
 - ``offset``: a run from scratch as a whole lies a little above or below the law;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's; the difference grows beyond the data;
 - ``shift``: a run's distribution shift is a little larger or smaller than the law's;
+- ``transfer``: after its transfer point a run lies above or below the law, further at a replay ratio unlike fitted ones;
 - ``shape``: the shift's own misfit over log forward area of continual pre-training, common to all runs.
 
 A child inherits the discrepancy of its parent at the branch, and its own effects act after the branch, so its
@@ -23,11 +24,12 @@ Everything here runs on NumPy, with leading dimensions for draws, and on PyTenso
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 
 from bayes_cpt._support.registry import Registry
+from bayes_cpt._support.smooth_process import smooth_modes
 from bayes_cpt._support.typing import Array, FloatArray, IntArray
 from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import Design, FittedRange
@@ -35,7 +37,7 @@ from bayes_cpt.laws.law import Law, Terms
 from bayes_cpt.runs.identifiability import SAME_PEAK
 
 SMOOTH_LENGTH = 1.5
-"""Length of the smooth process, in e-folds of forward area."""
+"""Length of the smooth processes, in e-folds of forward area."""
 SMOOTH_MODES = 10
 WARMUP_RATES = np.array([1.0, 2.0, 4.0])
 """Rates at which the misfit after the warm-up fades, per forward area of the warm-up."""
@@ -45,7 +47,9 @@ SHAPE_MODES = 8
 EXTRAPOLATION = 2.0
 """E-folds of forward area beyond the data over which the smooth process is still defined; it stays constant there."""
 SETTLING = 0.05
-"""Share of the longest continual pre-training (CPT) after which half of an effect of its peak is reached."""
+"""Share of the longest continual pre-training (CPT) after which half of an effect of a run or its peak is reached."""
+SMALL_SHARE = 0.1
+"""Shares of a domain's data below this are alike."""
 OPENING = 1.5
 """Growth of the law's misfit per e-fold of forward area beyond the data, as a multiple of its size."""
 
@@ -170,7 +174,7 @@ class Component:
 
 
 def _smooth_columns(evaluation: Evaluation) -> Array:
-    modes = smooth_modes(evaluation.log_forward_area, *_smooth_range(evaluation))
+    modes = smooth_modes(evaluation.log_forward_area, *_smooth_range(evaluation), SMOOTH_LENGTH, SMOOTH_MODES)
     return np.concatenate([modes, OPENING * _beyond_data(evaluation)[None]])
 
 
@@ -211,7 +215,7 @@ def _shape_columns(evaluation: Evaluation) -> Array:
 
 
 def _shape_modes(evaluation: Evaluation) -> FloatArray:
-    return smooth_modes(evaluation.log_forward_area_cpt, *SHAPE_RANGE)[-SHAPE_MODES:]
+    return smooth_modes(evaluation.log_forward_area_cpt, *SHAPE_RANGE, SMOOTH_LENGTH, SHAPE_MODES)
 
 
 def _warmup_columns(evaluation: Evaluation) -> FloatArray:
@@ -226,11 +230,45 @@ def _size_columns(evaluation: Evaluation) -> Array:
 
 def _peak_columns(evaluation: Evaluation) -> FloatArray:
     features, found = evaluation.design.features, evaluation.fitted_range
-    area, peak_cpt = features["forward_area_cpt"], features["peak_learning_rate_cpt"]
-    # a run at a low peak takes as many steps as others
-    reached = area / (area + SETTLING * found.largest_forward_area_cpt * peak_cpt)
     of_pt = _from_nearest(features["peak_learning_rate_pt"], found.peaks_pt)
-    return np.stack([of_pt, _from_nearest(peak_cpt, found.peaks_cpt) * reached])
+    of_cpt = _from_nearest(features["peak_learning_rate_cpt"], found.peaks_cpt)
+    return np.stack([of_pt, of_cpt * _settled(evaluation)])
+
+
+def _settled(evaluation: Evaluation) -> FloatArray:
+    """Return the share (points,) of an effect of a CPT run that is reached: 0 at its transfer point, then up to 1."""
+    features = evaluation.design.features
+    area, peak = features["forward_area_cpt"], features["peak_learning_rate_cpt"]
+    # a run at a low peak takes as many steps as others
+    settling = SETTLING * evaluation.fitted_range.largest_forward_area_cpt * peak
+    return area / np.maximum(area + settling, np.finfo(float).tiny)
+
+
+def _transfer_columns(evaluation: Evaluation) -> Array:
+    columns = _inherited_columns(evaluation.design, _settled(evaluation))
+    return (columns * _unlikeness(evaluation)[:, None])[cpt_runs(evaluation.design)]
+
+
+def _transfer_total(evaluation: Evaluation, effects: Array) -> Array:
+    scaled = _of_all_runs(evaluation.design, effects) * _unlikeness(evaluation)
+    return _inherited_total(evaluation.design, _settled(evaluation), scaled)
+
+
+def _unlikeness(evaluation: Evaluation) -> FloatArray:
+    """Return, by run, 1 at a fitted replay ratio, and 1 more for each e-fold of the shares of data to the nearest."""
+    fitted = np.array(evaluation.fitted_range.replays_cpt)
+    if not fitted.size:
+        return np.ones(len(evaluation.design.runs))
+    replay = evaluation.design.features["replay_ratio"][evaluation.design.start]
+    of_old, of_new = (
+        _e_folds(share(replay), share(fitted)) for share in (lambda ratio: ratio, lambda ratio: 1 - ratio)
+    )
+    return 1 + (of_old + of_new).min(axis=0)
+
+
+def _e_folds(shares: FloatArray, fitted: FloatArray) -> FloatArray:
+    """Return the distances (fitted, runs) of shares of data."""
+    return np.abs(np.log(shares + SMALL_SHARE) - np.log(fitted + SMALL_SHARE)[:, None])
 
 
 def _from_nearest(peaks: FloatArray, fitted: tuple[float, ...]) -> FloatArray:
@@ -252,9 +290,14 @@ def _annealing_total(evaluation: Evaluation, effects: Array) -> Array:
 
 
 def _shift_total(evaluation: Evaluation, effects: Array) -> Array:
-    of_all_runs = np.zeros((*effects.shape[:-1], len(evaluation.design.runs)))
-    of_all_runs[..., cpt_runs(evaluation.design)] = effects
-    return _inherited_total(evaluation.design, evaluation.terms.shift, of_all_runs)
+    return _inherited_total(evaluation.design, evaluation.terms.shift, _of_all_runs(evaluation.design, effects))
+
+
+def _of_all_runs(design: Design, effects: Array) -> Array:
+    """Return effects (..., runs) of all runs from those of the CPT runs: 0 for the others."""
+    found = np.zeros((*effects.shape[:-1], len(design.runs)))
+    found[..., cpt_runs(design)] = effects
+    return found
 
 
 def root_runs(design: Design) -> IntArray:
@@ -282,6 +325,7 @@ COMPONENTS: Registry[Component] = Registry(
         "offset": Component(_offset_columns, root_runs),
         "annealing": Component(_annealing_columns, all_runs, total=_annealing_total),
         "shift": Component(_shift_columns, cpt_runs, suits=suits_shifted_curves, total=_shift_total),
+        "transfer": Component(_transfer_columns, cpt_runs, suits=suits_shifted_curves, total=_transfer_total),
         "shape": Component(_shape_columns, common=SHAPE_MODES, suits=suits_shifted_curves, total=_shape_total),
     },
 )
@@ -348,28 +392,6 @@ def _root(design: Design) -> FloatArray:
     for run, parent in enumerate(design.parent):
         root[run] = run if parent < 0 else root[parent]
     return (root_runs(design)[:, None] == root[design.run]).astype(float)
-
-
-def smooth_modes(place: FloatArray, lower: float, upper: float) -> FloatArray:
-    """Leading modes (modes, points) of a Matern-3/2 process of unit variance and length ``SMOOTH_LENGTH``.
-
-    Constant beyond ``lower`` and ``upper``. Modes are those of the process on a grid, interpolated, so that independent
-    standard normal effects give the process.
-    """
-    grid, modes = _grid_modes(lower, upper)
-    return np.array([np.interp(place, grid, mode) for mode in modes])
-
-
-@cache
-def _grid_modes(lower: float, upper: float) -> tuple[FloatArray, FloatArray]:
-    grid = np.linspace(lower, upper, 120)
-    values, vectors = np.linalg.eigh(_matern(grid[:, None] - grid))
-    return grid, (vectors[:, -SMOOTH_MODES:] * np.sqrt(values[-SMOOTH_MODES:])).T
-
-
-def _matern(distance: FloatArray) -> FloatArray:
-    scaled = np.sqrt(3) * np.abs(distance) / SMOOTH_LENGTH
-    return (1 + scaled) * np.exp(-scaled)
 
 
 def noise_variance(

@@ -334,6 +334,7 @@ def _measured_range(found: FittedRange, points: Design, places: Mapping[str, Int
         largest_measured_forward_area=float(area.max()),
         peaks_pt=_different(points.features["peak_learning_rate_pt"][measured]),
         peaks_cpt=_different(points.features["peak_learning_rate_cpt"][of_cpt]),
+        replays_cpt=tuple(np.unique(points.features["replay_ratio"][of_cpt]).tolist()),
     )
 
 

@@ -21,7 +21,6 @@ from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.schedules import constant, wsd
 from bayes_cpt.statistical_model.discrepancy import (
     COMPONENTS,
-    SMOOTH_LENGTH,
     SMOOTH_MODES,
     Component,
     Evaluation,
@@ -29,7 +28,6 @@ from bayes_cpt.statistical_model.discrepancy import (
     effect_labels,
     noise_variance,
     root_runs,
-    smooth_modes,
 )
 from bayes_cpt.statistical_model.likelihood import effects_given_losses
 
@@ -163,17 +161,6 @@ def test_draws_of_the_parameters_lead(evaluation: Evaluation):
     for name in ("annealing", "shift"):
         one = COMPONENTS[name].columns(evaluation)
         np.testing.assert_allclose(COMPONENTS[name].columns(many), scale[:, None, None] * one, atol=1e-12)
-
-
-def test_smooth_modes_are_a_matern_process():
-    """Ten modes over six e-folds miss up to 2 % of the variance; the process is constant beyond its range."""
-    place = np.linspace(-4.0, 2.0, 60)
-    modes = smooth_modes(place, -4.0, 2.0)
-    scaled = np.sqrt(3) * np.abs(place[:, None] - place) / SMOOTH_LENGTH
-    exact = (1 + scaled) * np.exp(-scaled)
-    assert modes.shape == (SMOOTH_MODES, 60)
-    np.testing.assert_allclose(modes.T @ modes, exact, atol=0.03)
-    np.testing.assert_array_equal(smooth_modes(np.array([-9.0, 7.0]), -4.0, 2.0), modes[:, [0, -1]])
 
 
 def test_noise_has_a_floor_and_grows_with_the_learning_rate_and_the_shift():
@@ -310,3 +297,32 @@ def test_a_peak_unlike_all_fitted_ones_has_an_effect_that_grows_with_the_distanc
 
 def test_without_a_fitted_peak_there_is_no_effect_of_peaks(evaluation: Evaluation):
     assert not at_peaks(evaluation, (), ()).any()
+
+
+def transfer_columns(evaluation: Evaluation, *ratios: float) -> FloatArray:
+    """Return the columns of the effect of CPT runs, (2, points), if some replay ratios were fitted."""
+    fitted = replace(evaluation.fitted_range, replays_cpt=ratios)
+    return COMPONENTS["transfer"].columns(replace(evaluation, fitted_range=fitted))
+
+
+def test_a_run_departs_after_its_transfer_point_whatever_its_shift(evaluation: Evaluation):
+    """The tiny runs have replay ratios 0 and 0.5."""
+    columns, design = transfer_columns(evaluation, 0.0, 0.5), evaluation.design
+    assert columns.shape[0] == 2
+    for column, run in zip(columns, cpt_runs(design), strict=True):
+        own = design.run == run
+        assert not column[~own].any()
+        assert column[own & (design.step == 0)] == 0
+        assert (np.diff(column[own]) > 0).all()
+        assert 0.5 < column[own].max() < 1
+
+
+def test_a_run_departs_further_the_less_its_replay_ratio_is_like_a_fitted_one(evaluation: Evaluation):
+    """At shares of 0.1 more than none, 0.5 lies log(6) + log(11 / 6) from 0."""
+    near, none = transfer_columns(evaluation, 0.0, 0.5), transfer_columns(evaluation)
+    np.testing.assert_array_equal(none, near)
+    alone = transfer_columns(evaluation, 0.0)
+    np.testing.assert_array_equal(alone[0], near[0])
+    np.testing.assert_allclose(alone[1], near[1] * (1 + np.log(11)), rtol=1e-12)
+    nearer = transfer_columns(evaluation, 0.0, 0.3, 1.0)
+    assert (nearer[1] <= alone[1]).all()
