@@ -13,7 +13,7 @@ column, which is zero at points that the effect does not concern:
 - ``offset``: a run from scratch as a whole lies a little above or below the law;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's; the difference grows beyond the data;
 - ``shift``: a run's distribution shift is a little larger or smaller than the law's;
-- ``transfer``: after its transfer point a run lies above or below the law, further at a replay ratio unlike fitted ones;
+- ``transfer``: after its transfer point a run lies above or below the law, further at replay ratios unlike fitted ones;
 - ``shape``: the shift's own misfit over log forward area of continual pre-training, common to all runs.
 
 A child inherits the discrepancy of its parent at the branch, and its own effects act after the branch, so its
@@ -194,10 +194,6 @@ def _beyond_data(evaluation: Evaluation) -> FloatArray:
     return np.maximum(evaluation.log_forward_area - _longest(evaluation), 0.0)
 
 
-def _offset_columns(evaluation: Evaluation) -> Array:
-    return _root(evaluation.design)
-
-
 def _annealing_columns(evaluation: Evaluation) -> Array:
     return _inherited_columns(evaluation.design, _opening_annealing(evaluation))
 
@@ -322,7 +318,7 @@ COMPONENTS: Registry[Component] = Registry(
         "warmup": Component(_warmup_columns, common=WARMUP_RATES.size, suits=suits_known_curves),
         "size": Component(_size_columns, common=1, suits=suits_sizes),
         "peak": Component(_peak_columns, common=2),
-        "offset": Component(_offset_columns, root_runs),
+        "offset": Component(lambda evaluation: _root(evaluation.design), root_runs),
         "annealing": Component(_annealing_columns, all_runs, total=_annealing_total),
         "shift": Component(_shift_columns, cpt_runs, suits=suits_shifted_curves, total=_shift_total),
         "transfer": Component(_transfer_columns, cpt_runs, suits=suits_shifted_curves, total=_transfer_total),
@@ -346,7 +342,7 @@ def effect_dimension(component: str) -> str:
 def _inherited_columns(design: Design, term: Array) -> Array:
     """Columns (..., runs, points) of effects that multiply the change of a term during each run of a lineage."""
     # Products with 0/1 matrices rather than indexing by run: their gradients are fast in every backend
-    own, below = _own(design), _below(design)
+    own, below = (np.arange(len(design.runs))[:, None] == design.run).astype(float), _below(design)
     at_start = term[..., design.start] * (design.parent >= 0)
     gathered_by_ancestors = at_start[..., below] - at_start[..., :, None]
     return own * (term - at_start @ own)[..., None, :] + gathered_by_ancestors @ own
@@ -369,11 +365,6 @@ def _generations(design: Design) -> list[IntArray]:
     for run, parent in enumerate(design.parent):
         depth[run] = depth[parent] + 1 if parent >= 0 else 0
     return [np.flatnonzero(depth == generation) for generation in range(1, depth.max() + 1)]
-
-
-def _own(design: Design) -> FloatArray:
-    """1 at [run, point] where the point is on the run, else 0."""
-    return (np.arange(len(design.runs))[:, None] == design.run).astype(float)
 
 
 def _below(design: Design) -> IntArray:
