@@ -26,7 +26,7 @@ from bayes_cpt.plausibility.outliers import COLUMNS
 from bayes_cpt.posterior.data_groups import measured_points, observed_losses
 from bayes_cpt.posterior.density import Density, blocks, replaced
 from bayes_cpt.posterior.parameters import parameter_tree
-from bayes_cpt.posterior.priors import bins_of, of_domain
+from bayes_cpt.posterior.priors import bins_of, entries, in_likelihood, of_domain, parameter_values, prior_draws
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import NOTHING, Holdout
@@ -281,7 +281,7 @@ def fit_prepared(
     ]
     with live_line() if settings.progress else nullcontext(quiet) as report:
         drawn = sample_blocks(to_sample, settings, report)
-    tree = _posterior(prepared, densities, drawn)
+    tree = _posterior(prepared, densities, drawn, np.random.default_rng([settings.seed, 3]))
     converged, verdict = diagnose(tree, [found.convergence for found in drawn], settings)
     verdict += modes_in_words([found.modes for found in drawn])
     sampling = json.dumps(asdict(settings))
@@ -320,13 +320,19 @@ def watched_quantities(prepared: Prepared, density: Density, x: FloatArray) -> F
     return np.concatenate([x, *finals], axis=-1)
 
 
-def _posterior(prepared: Prepared, densities: Sequence[Density], drawn: Sequence[Drawn]) -> xr.DataTree:
+def _posterior(
+    prepared: Prepared, densities: Sequence[Density], drawn: Sequence[Drawn], random: np.random.Generator
+) -> xr.DataTree:
     """Join the draws of blocks: groups posterior (parameters and the law's own coefficients) and sample_stats."""
+    shape = drawn[0].x.shape[:2]
+    every = entries(prepared.spec, prepared.observations)
+    others = [entry for entry in every if not in_likelihood(prepared.spec, entry)]
+    independent = prior_draws(others, int(np.prod(shape)), random).reshape(*shape, -1)
     values = {
         entry: of_entry
         for density, each in zip(densities, drawn, strict=True)
         for entry, of_entry in density.parameters(each.x).items()
-    }
+    } | parameter_values(others, independent)
     tree = parameter_tree(prepared.spec, prepared.models, prepared.observations, values)
     stats = {
         "lp": np.sum([each.log_density for each in drawn], axis=0),

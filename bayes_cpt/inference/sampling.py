@@ -31,6 +31,7 @@ from bayes_cpt.inference.tempering import (
     Target,
     common_whitening,
     moved,
+    stepped,
     tempered,
     with_proposal,
 )
@@ -186,6 +187,7 @@ def tempered_draws(block: Block, settings: SamplerSettings, progress: Callable[[
         else:
             length *= 2
         kernel = with_proposal(target, walkers, kernel, random, mixture(x, random))._replace(scale=common_whitening(x))
+        walkers, kernel = stepped(target, walkers, kernel, random)
     return Drawn(
         x=x,
         log_density=log_density,

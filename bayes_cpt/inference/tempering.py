@@ -246,6 +246,13 @@ def _adapted(
     return walkers, kernel._replace(step=kernel.step * np.exp(GAIN * (mean - TARGET))[:, None, None])
 
 
+def stepped(target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator) -> tuple[Walkers, Kernel]:
+    """Return walkers after some trajectories, and a kernel whose step size suits its coordinates and trajectories."""
+    for _ in range(MOVES):
+        walkers, kernel = _adapted(target, walkers, kernel, random, POSTERIOR)
+    return walkers, kernel
+
+
 def with_proposal(
     target: Target, walkers: Walkers, kernel: Kernel, random: np.random.Generator, proposal: Approximation
 ) -> Kernel:

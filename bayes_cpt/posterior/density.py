@@ -26,6 +26,7 @@ from bayes_cpt.posterior.priors import (
     Group,
     entries,
     grouped,
+    in_likelihood,
     log_prior,
     of_domain,
     parameter_values,
@@ -194,7 +195,7 @@ def finite(value: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatAr
 def blocks(
     spec: ModelSpec, models: Mapping[str, DomainModel], observations: Observations, bins: Mapping[str, Bins]
 ) -> list[Density]:
-    """Return the densities of a model's independent blocks of parameters.
+    """Return the densities of a model's independent blocks of parameters, of those that its likelihood depends on.
 
     Parameters
     ----------
@@ -217,7 +218,7 @@ def blocks(
         domain: _of_changes(found, rate[found.places], with_departures=scaled)
         for domain, found in observations.out_of_domain.items()
     }
-    every = entries(spec, observations)
+    every = [entry for entry in entries(spec, observations) if in_likelihood(spec, entry)]
     joined = any(not entry.domain for entry in every)
     of_law = tuple(models)
     groups = [of_law] if joined else [(domain,) for domain in of_law]

@@ -139,6 +139,12 @@ def entries(spec: ModelSpec, observations: Observations) -> tuple[Entry, ...]:
     return (*own, *combined)
 
 
+def in_likelihood(spec: ModelSpec, entry: Entry) -> bool:
+    """Return whether the fitted losses depend on a parameter; if not, its posterior is its prior."""
+    priors = spec.priors if entry.name in spec.priors else spec.out_of_domain
+    return priors[entry.name].in_likelihood
+
+
 def _entry(name: str, prior: Prior, observations: Observations, domain: str) -> Entry:
     # steps and areas are the same for all domains
     where = domain or observations.domains[0]

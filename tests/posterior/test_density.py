@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import bayes_cpt as bc
 from bayes_cpt.posterior.density import Density, replaced, side_by_side
+from bayes_cpt.posterior.priors import entries as all_entries
+from bayes_cpt.posterior.priors import grouped, in_likelihood, log_prior
 from bayes_cpt.runs.holdout import Holdout
 from bayes_cpt.simulation.simulate import pilot_runs
 from bayes_cpt.statistical_model.model_files import model_names, read_spec
@@ -32,13 +35,15 @@ def small(simulated: bc.Curves) -> bc.Prepared:
 
 
 def in_pymc(prepared: bc.Prepared, vectors: list[np.ndarray]) -> float:
-    """Return PyMC's log density at the vectors of the blocks."""
+    """Return PyMC's log density at the vectors of the blocks, without the priors of parameters that have no block."""
     model, point = prepared.pymc_model, {}
     entries = {
         entry: vector[place]
         for density, vector in zip(prepared.densities, vectors, strict=True)
         for place, entry in enumerate(density.entries)
     }
+    others = [e for e in all_entries(prepared.spec, prepared.observations) if not in_likelihood(prepared.spec, e)]
+    entries |= dict.fromkeys(others, 0.1)
     for variable in model.value_vars:
         name = next(
             str(variable.name).removesuffix(suffix)
@@ -49,7 +54,8 @@ def in_pymc(prepared: bc.Prepared, vectors: list[np.ndarray]) -> float:
         point[variable.name] = np.array(values) if variable.ndim else values[0]
     # term by term: FAST_COMPILE cannot add as many terms as two domains have
     terms = model.compile_logp(sum=False, mode="FAST_COMPILE")(point)
-    return float(sum(np.sum(term) for term in terms))
+    without = log_prior(jnp.full(len(others), 0.1), grouped(others)) if others else 0.0
+    return float(sum(np.sum(term) for term in terms) - without)
 
 
 @pytest.mark.slow  # builds every model
