@@ -37,6 +37,8 @@ from bayes_cpt.statistical_model.out_of_domain import (
 type Part = Literal["parameters", "discrepancy", "noise"]
 
 EVERYTHING: tuple[Part, ...] = get_args(Part.__value__)
+STRETCH = "stretch"
+"""Draws of a factor of the width of forecasts, by domain, in a fit that learnt it from left-out runs."""
 POINTS_AT_A_TIME = 1_000
 """Number of points of planned runs in a batch."""
 
@@ -181,6 +183,7 @@ def _curves(
     if "parameters" not in include:
         parameters = {domain: _averaged(values) for domain, values in parameters.items()}
     combined = _combinations(fit, include)
+    width = np.stack([own.get(STRETCH, np.ones(1)) for own in parameters.values()], axis=1)
     # by role, so that a forecast does not depend on what domains are called
     roles = {domain: model.role for domain, model in fit.models.items()}
     fresh = {domain: new_effects(known.curves, own, seed, roles[domain]) for domain, own in parameters.items()}
@@ -199,7 +202,7 @@ def _curves(
                 without_cpt = together.checkpoints[index] is None
                 transfer[index].append(np.full_like(path.at_start, np.nan) if without_cpt else path.at_start)
         curves = [
-            Curve(run, wanted[run], np.stack(loss[index], axis=1), np.stack(transfer[index], axis=1))
+            Curve(run, wanted[run], _stretched(np.stack(loss[index], axis=1), width), np.stack(transfer[index], axis=1))
             for index, run in enumerate(runs)
         ]
         _check_finite(curves)
@@ -212,6 +215,14 @@ def _curves(
     # NumPy releases Python's lock; more threads in its linear algebra would slow these threads down
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         return [curve for curves in pool.map(of_batch, _batches(wanted)) for curve in curves]
+
+
+def _stretched(loss: FloatArray, width: FloatArray) -> FloatArray:
+    """Return draws (draws, domains, steps) that lie by a factor (draws or 1, domains) farther from their median."""
+    if (width == 1).all():
+        return loss
+    middle = np.median(loss, axis=0)
+    return middle + width[..., None] * (loss - middle)
 
 
 def _check_finite(curves: Sequence[Curve]) -> None:

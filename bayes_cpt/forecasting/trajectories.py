@@ -88,12 +88,16 @@ class Conditional(NamedTuple):
         (draws, points) Mean: law and effects of fitted runs. Variance: noise.
     columns
         (draws, effects, points) Change of the loss by one standard deviation of each effect of new runs.
+    components, scales
+        By effect, its component; by component, the standard deviation (draws,) of its effects.
     """
 
     points: pd.DataFrame
     mean: FloatArray
     variance: FloatArray
     columns: FloatArray
+    components: tuple[str, ...]
+    scales: Mapping[str, FloatArray]
 
 
 def past(fit: Fit, planned: Curves) -> Past:
@@ -196,7 +200,9 @@ def _conditional(fit: Fit, known: Past, measured: Curves, domain: str) -> Condit
     alone = np.reshape([with_effects(effect)[0] - mean for effect in new], (len(new), *mean.shape))
     # transform to independent effects
     columns = np.tensordot(np.linalg.cholesky(correlation(known.curves, new)).T, alone, axes=1)
-    return Conditional(points, mean, variance, columns.swapaxes(0, 1))
+    names = tuple(name for name, _label in new)
+    scales = {name: parameters[f"{name}_scale"] for name in names}
+    return Conditional(points, mean, variance, columns.swapaxes(0, 1), names, scales)
 
 
 def _from_checkpoint(

@@ -16,6 +16,9 @@ import numpy as np
 
 from bayes_cpt._support.typing import Array, FloatArray
 
+RIDGE = 1e-12
+"""Share by which the diagonal of M is raised: else rounding may leave no Cholesky factor where effects look alike."""
+
 
 class Factor(NamedTuple):
     """The factorisation that all uses of the identity share.
@@ -35,7 +38,9 @@ class Factor(NamedTuple):
 def factor(weight: Array, columns: Array, xp: ModuleType = np) -> Factor:
     """Return Z W and the Cholesky factor of M, from weights (..., n) and columns (..., k, n)."""
     weighted = columns * weight[..., None, :]
-    capacitance = xp.eye(columns.shape[-2]) + weighted @ xp.swapaxes(columns, -1, -2)
+    one = xp.eye(columns.shape[-2])
+    capacitance = one + weighted @ xp.swapaxes(columns, -1, -2)
+    capacitance = capacitance + RIDGE * one * capacitance
     return Factor(weighted, xp.linalg.cholesky(capacitance))
 
 

@@ -30,6 +30,7 @@ from bayes_cpt.statistical_model.discrepancy import (
     root_runs,
 )
 from bayes_cpt.statistical_model.likelihood import effects_given_losses
+from bayes_cpt.statistical_model.low_rank_gaussian import draw_effects
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
@@ -326,3 +327,14 @@ def test_a_run_departs_further_the_less_its_replay_ratio_is_like_a_fitted_one(ev
     np.testing.assert_allclose(alone[1], near[1] * (1 + np.log(11)), rtol=1e-12)
     nearer = transfer_columns(evaluation, 0.0, 0.3, 1.0)
     assert (nearer[1] <= alone[1]).all()
+
+
+def test_effects_that_look_alike_are_drawn_all_the_same():
+    """Two equal columns, far larger than the noise: rounding must not leave a negative square."""
+    points = 40
+    column = np.linspace(1e3, 2e5, points)
+    effects = draw_effects(
+        np.ones((1, points)), np.full((1, points), 1e-9), np.stack([column] * 6)[None], np.random.default_rng(1)
+    )
+    assert np.isfinite(effects).all()
+    assert (effects @ column[None].repeat(6, axis=0))[0] == pytest.approx(effects.sum() * column)
