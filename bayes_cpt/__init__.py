@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bayes_cpt.evaluation.compare import Comparison, compare
     from bayes_cpt.evaluation.in_words import in_words
     from bayes_cpt.evaluation.informed import informed, summary
-    from bayes_cpt.evaluation.left_out_scales import learn_scales, left_out_table
+    from bayes_cpt.evaluation.left_out_scales import learn_scales
     from bayes_cpt.evaluation.scores import read_scores
     from bayes_cpt.evaluation.verdict import means, verdict
     from bayes_cpt.forecasting.forecast import forecast
@@ -64,7 +64,7 @@ _HOMES = {
     "evaluation.compare": ("Comparison", "compare"),
     "evaluation.in_words": ("in_words",),
     "evaluation.informed": ("informed", "summary"),
-    "evaluation.left_out_scales": ("learn_scales", "left_out_table"),
+    "evaluation.left_out_scales": ("learn_scales",),
     "evaluation.scores": ("read_scores",),
     "evaluation.verdict": ("means", "verdict"),
     "forecasting.forecast": ("forecast",),
@@ -149,7 +149,6 @@ __all__ = [
     "informed",
     "learn_scales",
     "learning_rates",
-    "left_out_table",
     "lineage_tree",
     "linear",
     "load",

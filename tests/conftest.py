@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # names of heavy modules are not looked up
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from hypothesis import settings
 import bayes_cpt as bc
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.runs.curve_folder import digest
-from bayes_cpt.runs.holdout import Holdout
+from bayes_cpt.runs.holdout import NOTHING, Holdout
 from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import pilot_runs, simulate
@@ -288,3 +289,19 @@ def drawn_from_prior(
         for domain in observations.domains
     }
     return bc.Fit(tree, spec, pilots, models)
+
+
+@pytest.fixture(scope="session")
+def made_up(simulated: bc.Curves) -> bc.Fit:
+    """Return a fit to draws of the prior: nothing is compiled for JAX or sampled."""
+    from bayes_cpt.inference.fit import with_data  # noqa: PLC0415 - JAX takes a second to import
+    from bayes_cpt.posterior.parameters import parameter_tree  # noqa: PLC0415
+    from bayes_cpt.posterior.priors import entries, parameter_values, prior_draws  # noqa: PLC0415
+
+    prepared = bc.prepare(simulated, "cpt", domains=["pt"])
+    every = entries(prepared.spec, prepared.observations)
+    values = parameter_values(every, prior_draws(every, 60, np.random.default_rng(1))[None])
+    drawn = parameter_tree(prepared.spec, prepared.models, prepared.observations, values)
+    drawn["sample_stats"] = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((1, 60), bool))})
+    drawn.attrs = {"seed": 1, "sampling": json.dumps({"draws": 60}), "converged": 1, "verdict": "draws of the prior"}
+    return with_data(prepared, NOTHING, drawn)

@@ -1,6 +1,5 @@
 """From a fit to a decision without a sampler: draws of the prior replace the posterior."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,10 +10,6 @@ import xarray as xr
 import bayes_cpt as bc
 from bayes_cpt.cli import main
 from bayes_cpt.evaluation.scores import averaged, score, score_draws
-from bayes_cpt.inference.fit import with_data
-from bayes_cpt.posterior.parameters import parameter_tree
-from bayes_cpt.posterior.priors import parameter_values, prior_draws
-from bayes_cpt.runs.holdout import NOTHING
 
 PLAN = """\
 parent = "pt"
@@ -25,18 +20,6 @@ peak = 2e-3
 steps = 2000
 warmup = 100
 """
-
-
-@pytest.fixture(scope="module")
-def made_up(simulated: bc.Curves) -> bc.Fit:
-    """Return a fit to draws of the prior: nothing is compiled for JAX or sampled."""
-    prepared = bc.prepare(simulated, "cpt", domains=["pt"])
-    every = [entry for density in prepared.densities for entry in density.entries]
-    values = parameter_values(every, prior_draws(every, 60, np.random.default_rng(1))[None])
-    drawn = parameter_tree(prepared.spec, prepared.models, prepared.observations, values)
-    drawn["sample_stats"] = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((1, 60), bool))})
-    drawn.attrs = {"seed": 1, "sampling": json.dumps({"draws": 60}), "converged": 1, "verdict": "draws of the prior"}
-    return with_data(prepared, NOTHING, drawn)
 
 
 @pytest.fixture(scope="module")

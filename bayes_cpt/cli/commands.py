@@ -22,6 +22,7 @@ from bayes_cpt.cli.options import (
     Draws,
     FitFile,
     Leave,
+    LeftOut,
     ModelName,
     ModelNames,
     PlanPath,
@@ -36,6 +37,7 @@ from bayes_cpt.cli.options import (
     Seed,
     Tune,
     Where,
+    WholeCurves,
     figure_name,
     folder_of_folds,
 )
@@ -47,6 +49,7 @@ from bayes_cpt.cli.output import (
     all_parameters,
     draw,
     exit_code,
+    learnt,
     overview,
     remove_finished,
     warn_of_extrapolation,
@@ -130,6 +133,7 @@ def fit(
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
     accept: Accept = None,
+    left_out: LeftOut = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
@@ -143,7 +147,11 @@ def fit(
         draw(bc.plot_prior_predictive(drawn), prior_predictive)
     options = {"sampler": sampler, "draws": draws, "tune": tune, "chains": chains, "seconds": seconds, "seed": seed}
     fitted = bc.fit_average(curves, specs, shares, domains=names, accept=accept or [], **options)
-    checked = [bc.predictive_check(each, seed=seed) for each in fitted.fits]
+    fits = list(fitted.fits)
+    if left_out:
+        bc.save(fitted if len(fits) > 1 else fits[0], output)  # what an interrupt leaves
+        fits = [learnt(each, sampler, seconds) for each in fits]
+    checked = [bc.predictive_check(each, seed=seed) for each in fits]
     kept = replace(fitted, fits=tuple(each for each, _check in checked)) if len(checked) > 1 else checked[0][0]
     bc.save(kept, output)
     if verbose:
@@ -170,9 +178,7 @@ def forecast(
         Path | None, typer.Option(help="CSV with columns run, step, domain: forecast at these points.")
     ] = None,
     plot: Plot = None,
-    whole_curves: Annotated[
-        bool, typer.Option("--whole-curves", help="Draw in the figure also the band of whole curves.")
-    ] = False,
+    whole_curves: WholeCurves = False,
     seed: Seed = 1,
 ) -> int:
     """Forecast the measured losses of planned runs, as quantiles."""

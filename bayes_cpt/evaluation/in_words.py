@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from bayes_cpt.evaluation.informed import LEARNT, RESTING, informed
+from bayes_cpt.evaluation.left_out_scales import what_left_out_runs_show
 from bayes_cpt.evaluation.meanings import GROUPS, meaning_of
 from bayes_cpt.forecasting.predictive_checks import coverage_of_fitted
 from bayes_cpt.inference.average import Average
@@ -53,7 +54,8 @@ def in_words(fitted: Fit | Average) -> str:
 
 def _in_words(fit: Fit) -> str:
     lines = [f"{fit.spec.name}: {fit.verdict}", *_informed_in_words(fit)]
-    return "\n".join([*lines, *_set_aside(fit), *_not_covered(fit)])
+    learnt = what_left_out_runs_show(fit)
+    return "\n".join([*lines, *([learnt] if learnt else []), *_set_aside(fit), *_not_covered(fit)])
 
 
 def _informed_in_words(fit: Fit) -> Iterator[str]:

@@ -12,7 +12,6 @@ belief distributions*, J. R. Stat. Soc. B 78, 2016). The same residuals recalibr
 of its width, where this improves forecasts of runs that the factor was not learnt from.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Unpack
@@ -29,11 +28,11 @@ from bayes_cpt.forecasting.forecast import STRETCH
 from bayes_cpt.forecasting.trajectories import Conditional, conditional
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, full_posterior, prepare, with_data
 from bayes_cpt.inference.settings import REFIT, SamplerOptions
-from bayes_cpt.posterior.priors import entries, in_likelihood, of_domain, parameter_values, prior_draws
+from bayes_cpt.posterior.priors import of_domain, uninformed_draws
 from bayes_cpt.runs.holdout import NOTHING
 
-FEWEST = 4
-"""Left-out runs below which nothing is learnt: the priors know more."""
+FEWEST = 5
+"""Left-out groups of runs below which nothing is learnt: the priors know more."""
 MOST = 12
 """Left-out groups of runs, evenly spaced among all, so that a fit stays within a few times its time."""
 WEIGHT = 2.0
@@ -119,7 +118,7 @@ def learn_scales(
     Parameters
     ----------
     fit
-        A fit of four or more such runs.
+        A fit of five or more such runs.
     done
         Called after each refit with the name of what was left out, the number of refits done, and that of all.
     **sampler
@@ -130,13 +129,13 @@ def learn_scales(
     Fit
         The same fit with other draws of the scales of components that are not in the likelihood and, if it improves
         forecasts of held-out runs, with draws of ``stretch`` (a factor of the width of forecasts, by domain). Attribute
-        ``left_out`` of its tree has one row per left-out run and domain, as JSON: the coverage with the priors and,
-        cross-validated, with what was learnt; see `left_out_table`.
+        ``left_out`` has one row per left-out run and domain: the shares of its points that 50 and 90 % intervals cover
+        with the priors (``cover50_before``, ``cover90_before``), and with what the other runs teach (``_after``).
 
     Raises
     ------
     DataError
-        If fewer than four runs can be left out, or no refit converged.
+        If fewer than five runs can be left out, the model has no such component, or no refit converged.
 
     References
     ----------
@@ -149,18 +148,17 @@ def learn_scales(
     >>> print(bc.in_words(fit))  # doctest: +SKIP
     """
     settings = replace(REFIT, seed=int(fit.tree.attrs["seed"])).changed(sampler)
+    if lacking := why_not(fit):
+        raise DataError(lacking)
     planned = folds(fit.curves, "run")
-    if len(planned) < FEWEST:
-        raise DataError(f"scales are learnt from {FEWEST} or more left-out runs, and here are {len(planned)}")
     planned = [planned[place] for place in np.unique(np.linspace(0, len(planned) - 1, MOST).round().astype(int))]
     prepared = prepare(fit.curves, fit.spec, domains=fit.every_domain, holdouts=planned)
     starts, found = full_posterior(prepared, settings), []
     for count, fold in enumerate(planned):
         refitted = fit_prepared(prepared, settings, fold, starts)
         if refitted.converged:
-            found += [
-                one for given in conditional(refitted, unseen(prepared, fold)).values() for one in residuals(given)
-            ]
+            parts = conditional(refitted, unseen(prepared, fold)).values()
+            found += [one for given in parts for one in residuals(given, fit.spec.fitted_components)]
         done(fold.name, count + 1, len(planned))
     if not found:
         raise DataError(
@@ -169,17 +167,32 @@ def learn_scales(
     return _with_scales(fit, prepared, found, np.random.default_rng([settings.seed, 4]))
 
 
-def residuals(given: Conditional) -> list[LeftOut]:
-    """Return, by run, how left-out losses differ from their forecast, given each draw."""
-    points, loss = given.points, given.points["loss"].to_numpy()
-    residual = loss - given.mean.mean(axis=0)
+def why_not(fit: Fit) -> str:
+    """Return why left-out runs can teach nothing about a fit; empty if they can."""
+    if set(fit.spec.components) == set(fit.spec.fitted_components):
+        return (
+            f"model {fit.spec.name} has no effects of new runs, so that left-out runs teach nothing about their scales"
+        )
+    try:
+        count = len(folds(fit.curves, "run"))
+    except DataError:
+        count = 0
+    few = f"{count or 'no'} run{'' if count == 1 else 's'} can be left out, and {FEWEST} are needed to learn from them"
+    return few if count < FEWEST else ""
+
+
+def residuals(given: Conditional, fitted: Sequence[str]) -> list[LeftOut]:
+    """Return, by run, how left-out losses differ from their forecast; ``fitted`` components need not be learnt."""
+    points, components = given.points, np.array(given.components)
+    residual = points["loss"].to_numpy() - given.mean.mean(axis=0)
     variance = given.mean.var(axis=0) + given.variance.mean(axis=0)
-    unit = {
-        name: ((given.columns[:, np.array(given.components) == name] / scale[:, None, None]) ** 2)
-        .sum(axis=1)
-        .mean(axis=0)
-        for name, scale in given.scales.items()
-    }
+    unit = {}
+    for name, scale in given.scales.items():
+        squares = (given.columns[:, components == name] ** 2).sum(axis=1)
+        if name in fitted:
+            variance = variance + squares.mean(axis=0)
+        else:
+            unit[name] = (squares / scale[:, None] ** 2).mean(axis=0)
     groups: dict[tuple[str, str], list[int]] = {}
     for place, (run, domain, step) in enumerate(zip(points["run"], points["domain"], points["step"], strict=True)):
         if step > 0:
@@ -204,10 +217,7 @@ def _with_scales(fit: Fit, prepared: Prepared, found: Sequence[LeftOut], random:
 
 def _drawn_scales(prepared: Prepared, domain: str, random: np.random.Generator) -> dict[str, FloatArray]:
     """Return draws (candidates,) from the priors of a domain's scales that are not in the likelihood, by component."""
-    spec = prepared.spec
-    every = entries(spec, prepared.observations)
-    chosen = [entry for entry in every if entry.domain == domain and not in_likelihood(spec, entry)]
-    values = of_domain(parameter_values(chosen, prior_draws(chosen, CANDIDATES, random)), domain)
+    values = of_domain(uninformed_draws(prepared.spec, prepared.observations, (CANDIDATES,), random), domain)
     return {name.removesuffix("_scale"): drawn for name, drawn in values.items()}
 
 
@@ -278,24 +288,22 @@ def _replaced(
     return redrawn
 
 
-def left_out_table(fit: Fit) -> pd.DataFrame:
-    """Return what left-out runs showed of a fit.
-
-    Parameters
-    ----------
-    fit
-        A fit, as `learn_scales` returns it.
-
-    Returns
-    -------
-    DataFrame
-        One row per left-out run and domain: the shares of its points that the 50 and 90 % intervals cover with the
-        priors (``cover50_before``, ``cover90_before``), and with what the other left-out runs teach (``_after``). Empty
-        if nothing was learnt.
-
-    Examples
-    --------
-    >>> bc.left_out_table(bc.learn_scales(fit))  # doctest: +SKIP
-    """
-    columns = ["run", "domain", *(f"cover{level}_{when}" for when in ("before", "after") for level in (50, 90))]
-    return pd.DataFrame(json.loads(fit.tree.attrs.get("left_out", "[]")), columns=columns)
+def what_left_out_runs_show(fit: Fit) -> str:
+    """Return in a sentence what left-out runs taught a fit; empty if nothing."""
+    table = fit.left_out
+    if table.empty:
+        return ""
+    covers = table.groupby("domain", sort=False)[["cover90_before", "cover90_after"]].mean()
+    parts = []
+    for domain, row in covers.iterrows():
+        before, after = (f"{100 * row[name]:.0f} %" for name in ("cover90_before", "cover90_after"))
+        parts.append(f"{after} of the points on {domain} ({before} by the priors)")
+    width = ""
+    if STRETCH in fit.posterior:
+        factors = fit.posterior[STRETCH].median(["chain", "draw"]).to_series()
+        listed = " and ".join(f"{factor:.2f} times as wide on {domain}" for domain, factor in factors.items())
+        width = f"; forecasts are recalibrated: {listed}"
+    return (
+        f"Learnt from {table['run'].nunique()} left-out runs how far new runs depart from the law; by what the others "
+        f"teach, 90 % intervals cover {', '.join(parts)}{width}."
+    )

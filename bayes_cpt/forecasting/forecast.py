@@ -93,7 +93,9 @@ def forecast(
         end of a run and, for out-of-domain sets, in pre-training. ``transfer_loss`` (chain, draw, run, domain): the
         loss at the transfer point, without noise. ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak,
         end_step, parent, and ``extrapolates``, the settings in which a run is outside the range of the measured runs
-        (empty if none). Attribute ``findings``: what is hardly right in the fitted data, one sentence per line.
+        (empty if none). Coordinate of ``domain``: ``recalibrated``, the factor of the width that left-out runs taught
+        (`bayes_cpt.learn_scales`), 1 if none. Attribute ``findings``: what is hardly right in the fitted data, one
+        sentence per line.
 
     Raises
     ------
@@ -117,7 +119,9 @@ def forecast(
         return drawn[0]
     together = xr.concat(drawn, "draw", data_vars="minimal", coords="minimal", compat="override", join="override")
     warning = "" if fit.converged else fit.verdict
-    return together.assign_coords(draw=np.arange(together.sizes["draw"])).assign_attrs(warning=warning)
+    factor = np.average([one["recalibrated"] for one in drawn], axis=0, weights=[one.sizes["draw"] for one in drawn])
+    coords = {"draw": np.arange(together.sizes["draw"]), "recalibrated": ("domain", factor)}
+    return together.assign_coords(coords).assign_attrs(warning=warning)
 
 
 def _shares(average: Average, draws: int) -> list[Fit]:
@@ -223,6 +227,12 @@ def _stretched(loss: FloatArray, width: FloatArray) -> FloatArray:
         return loss
     middle = np.median(loss, axis=0)
     return middle + width[..., None] * (loss - middle)
+
+
+def _recalibrated(posterior: xr.Dataset, domain: str) -> float:
+    """Return the factor, by the median, by which forecasts on a domain are wider than the model has them."""
+    learnt = STRETCH in posterior and domain in posterior[STRETCH]["domain"]
+    return float(posterior[STRETCH].sel(domain=domain).median()) if learnt else 1.0
 
 
 def _check_finite(curves: Sequence[Curve]) -> None:
@@ -334,6 +344,7 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
             "end_step": ("run", [planned.end_step(run) for run in names]),
             "extrapolates": ("run", [", ".join(outside[run]) for run in names]),
             "parent": ("run", runs["parent"].fillna("").astype(str).to_numpy(object).astype(str)),
+            "recalibrated": ("domain", [_recalibrated(posterior, domain) for domain in fit.every_domain]),
         },
         attrs={"warning": "" if fit.converged else fit.verdict, "findings": "\n".join(sentences(fit.findings))},
     )

@@ -31,7 +31,8 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
     -------
     DataFrame
         One row per run, domain and step: ``mean``, ``q05``, ``q25``, ``q50``, ``q75``, ``q95`` of the measured loss
-        (nats per token); ``extrapolates``, the settings in which the run is outside the range of the measured runs.
+        (nats per token); ``extrapolates``, the settings in which the run is outside the range of the measured runs; if
+        left-out runs recalibrated the width, ``recalibrated``, the factor.
         Pre-training runs have no rows of out-of-domain sets.
 
     Examples
@@ -45,6 +46,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
     [['a', 'pt', 100, 2.5, 2.25, 2.75]]
     """
     steps, domains = draws["step"].to_numpy(), draws["domain"].to_numpy()
+    factors = draws["recalibrated"].to_series() if "recalibrated" in draws.coords else pd.Series(1.0, domains)
     losses = draws["loss"].transpose("run", "domain", "step", "chain", "draw").to_numpy()
 
     def of_run(run: str, extrapolates: str, values: FloatArray) -> pd.DataFrame:
@@ -62,6 +64,7 @@ def table(draws: xr.Dataset) -> pd.DataFrame:
                 "extrapolates": extrapolates,
             }
         )
+        rows = rows.assign(recalibrated=rows["domain"].map(factors)) if (factors != 1).any() else rows
         return rows[rows["mean"].notna()]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -26,7 +26,7 @@ from bayes_cpt.plausibility.outliers import COLUMNS
 from bayes_cpt.posterior.data_groups import measured_points, observed_losses
 from bayes_cpt.posterior.density import Density, blocks, replaced
 from bayes_cpt.posterior.parameters import parameter_tree
-from bayes_cpt.posterior.priors import bins_of, entries, in_likelihood, of_domain, parameter_values, prior_draws
+from bayes_cpt.posterior.priors import bins_of, of_domain, uninformed_draws
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.curves import Curves, select
 from bayes_cpt.runs.holdout import NOTHING, Holdout
@@ -112,6 +112,11 @@ class Fit:
     def outliers(self) -> pd.DataFrame:
         """Points that were set aside, since they stand out: run, step, domain, loss, expected (loss), finding."""
         return pd.DataFrame(json.loads(self.tree.attrs.get("outliers", "[]")), columns=list(COLUMNS))
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """What left-out runs showed, if `bayes_cpt.learn_scales` was called: coverage by run and domain."""
+        return pd.DataFrame(json.loads(self.tree.attrs.get("left_out", "[]")))
 
 
 @dataclass(frozen=True)
@@ -324,15 +329,11 @@ def _posterior(
     prepared: Prepared, densities: Sequence[Density], drawn: Sequence[Drawn], random: np.random.Generator
 ) -> xr.DataTree:
     """Join the draws of blocks: groups posterior (parameters and the law's own coefficients) and sample_stats."""
-    shape = drawn[0].x.shape[:2]
-    every = entries(prepared.spec, prepared.observations)
-    others = [entry for entry in every if not in_likelihood(prepared.spec, entry)]
-    independent = prior_draws(others, int(np.prod(shape)), random).reshape(*shape, -1)
     values = {
         entry: of_entry
         for density, each in zip(densities, drawn, strict=True)
         for entry, of_entry in density.parameters(each.x).items()
-    } | parameter_values(others, independent)
+    } | uninformed_draws(prepared.spec, prepared.observations, drawn[0].x.shape[:2], random)
     tree = parameter_tree(prepared.spec, prepared.models, prepared.observations, values)
     stats = {
         "lp": np.sum([each.log_density for each in drawn], axis=0),

@@ -164,7 +164,7 @@ def _check_notes(fitted: Fit, path: str | Path) -> None:
     """Refuse a fit of which it cannot be read whether it converged, or what is hardly right in its data."""
     if str(fitted.tree.attrs["converged"]) not in {"0", "1"}:
         raise FitFileError(f"{path} is damaged: it does not say whether it converged; fit the data again")
-    _ = fitted.findings, fitted.outliers  # what cannot be read raises
+    _ = fitted.findings, fitted.outliers, fitted.left_out  # what cannot be read raises
 
 
 def _domain_names(tree: xr.DataTree, domains: Sequence[str], path: str | Path) -> DomainNames:
@@ -187,6 +187,8 @@ def _check_draws(fitted: Fit, path: str | Path) -> None:
             raise FitFileError(f"{path} is damaged: {name} must have the dimensions {', '.join(expected)}")
     if wrong := [name for name in needed if not np.isfinite(posterior[name].to_numpy().astype(float)).all()]:
         raise FitFileError(f"{path} is damaged: draws of {wrong[0]} are not finite numbers; fit the data again")
+    if "stretch" in posterior and not (np.isfinite(posterior["stretch"]) & (posterior["stretch"] > 0)).all():
+        raise FitFileError(f"{path} is damaged: draws of stretch are not numbers above 0; fit the data again")
     if set(posterior["domain"].to_numpy().tolist()) != set(fitted.models) or not posterior.sizes["draw"]:
         raise FitFileError(f"{path} is damaged: its draws are not of the domains {', '.join(fitted.models)}")
 

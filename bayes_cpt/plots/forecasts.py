@@ -97,8 +97,15 @@ def plot_forecast(
     for panel in axes[:, 1:].flat:
         panel.set_ylabel("")
     put_legend(figure, {label: handle for panel in axes.flat for label, handle in legend_entries(panel).items()})
-    put_title(figure, note, forecast.attrs.get("warning", ""))
+    put_title(figure, note, _recalibrated(forecast), forecast.attrs.get("warning", ""))
     return figure
+
+
+def _recalibrated(forecast: xr.Dataset) -> str:
+    """Return by how much left-out runs changed the width of the bands; empty if they did not."""
+    factors = forecast["recalibrated"].to_series() if "recalibrated" in forecast.coords else pd.Series(dtype=float)
+    listed = [f"{factor:.2f} times as wide on {domain}" for domain, factor in factors.items() if factor != 1]
+    return f"Recalibrated by left-out runs: {', '.join(listed)}" if listed else ""
 
 
 def _run_title(part: xr.Dataset, run: str) -> str:

@@ -210,6 +210,14 @@ def prior_draws(chosen: Sequence[Entry], count: int, random: np.random.Generator
     return found
 
 
+def uninformed_draws(
+    spec: ModelSpec, observations: Observations, shape: tuple[int, ...], random: np.random.Generator
+) -> dict[Entry, FloatArray]:
+    """Draw the parameters that the fitted losses do not depend on, of a shape each, from their priors."""
+    chosen = [entry for entry in entries(spec, observations) if not in_likelihood(spec, entry)]
+    return parameter_values(chosen, prior_draws(chosen, int(np.prod(shape)), random).reshape(*shape, -1))
+
+
 def bins_of(
     spec: ModelSpec, models: Mapping[str, DomainModel], observations: Observations, holdouts: Sequence[Holdout]
 ) -> dict[str, Bins]:
