@@ -27,7 +27,7 @@ from bayes_cpt.evaluation.backtest import folds, unseen
 from bayes_cpt.forecasting.forecast import STRETCH
 from bayes_cpt.forecasting.trajectories import Conditional, conditional
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, full_posterior, prepare, with_data
-from bayes_cpt.inference.settings import REFIT, SamplerOptions
+from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
 from bayes_cpt.posterior.priors import of_domain, uninformed_draws
 from bayes_cpt.runs.holdout import NOTHING
 
@@ -147,9 +147,21 @@ def learn_scales(
     >>> fit = bc.learn_scales(bc.fit(curves))  # doctest: +SKIP
     >>> print(bc.in_words(fit))  # doctest: +SKIP
     """
-    settings = replace(REFIT, seed=int(fit.tree.attrs["seed"])).changed(sampler)
     if lacking := why_not(fit):
         raise DataError(lacking)
+    settings = replace(REFIT, seed=int(fit.tree.attrs["seed"])).changed(sampler)
+    prepared, found = leave_out(fit, settings, done)
+    if not found:
+        raise DataError(
+            "no scale was learnt: none of the fits without a run converged; give them more time (--seconds)"
+        )
+    return _with_scales(fit, prepared, found, np.random.default_rng([settings.seed, 4]))
+
+
+def leave_out(
+    fit: Fit, settings: SamplerSettings, done: Callable[[str, int, int], None]
+) -> tuple[Prepared, list[LeftOut]]:
+    """Leave runs out in turn, refit, and return the compiled model and how the runs left out differ from forecasts."""
     planned = folds(fit.curves, "run")
     planned = [planned[place] for place in np.unique(np.linspace(0, len(planned) - 1, MOST).round().astype(int))]
     prepared = prepare(fit.curves, fit.spec, domains=fit.every_domain, holdouts=planned)
@@ -160,11 +172,7 @@ def learn_scales(
             parts = conditional(refitted, unseen(prepared, fold)).values()
             found += [one for given in parts for one in residuals(given, fit.spec.fitted_components)]
         done(fold.name, count + 1, len(planned))
-    if not found:
-        raise DataError(
-            "no scale was learnt: none of the fits without a run converged; give them more time (--seconds)"
-        )
-    return _with_scales(fit, prepared, found, np.random.default_rng([settings.seed, 4]))
+    return prepared, found
 
 
 def why_not(fit: Fit) -> str:
@@ -205,23 +213,24 @@ def residuals(given: Conditional, fitted: Sequence[str]) -> list[LeftOut]:
 
 def _with_scales(fit: Fit, prepared: Prepared, found: Sequence[LeftOut], random: np.random.Generator) -> Fit:
     by_domain = {domain: [one for one in found if one.domain == domain] for domain in fit.domains}
-    drawn = {domain: _drawn_scales(prepared, domain, random) for domain, runs in by_domain.items() if runs}
-    plain = {domain: _suited(scale, np.ones(CANDIDATES), by_domain[domain]) for domain, scale in drawn.items()}
+    drawn = {domain: drawn_scales(prepared, domain, random) for domain, runs in by_domain.items() if runs}
+    plain = {domain: suited(scale, np.ones(CANDIDATES), by_domain[domain]) for domain, scale in drawn.items()}
     factor = np.exp(STRETCH_PRIOR * random.standard_normal(CANDIDATES))
-    stretched = {domain: _suited(scale, factor, by_domain[domain]) for domain, scale in drawn.items()}
+    stretched = {domain: suited(scale, factor, by_domain[domain]) for domain, scale in drawn.items()}
     gain = sum(stretched[domain].held_out - plain[domain].held_out for domain in drawn)
     learnt = stretched if gain > 0 and len(found) >= STRETCHED_FROM else plain
     table = pd.concat([_coverage(by_domain[domain], learnt[domain]) for domain in learnt], ignore_index=True)
     return _replaced(fit, prepared, learnt, random, left_out=table.to_json(orient="records"))
 
 
-def _drawn_scales(prepared: Prepared, domain: str, random: np.random.Generator) -> dict[str, FloatArray]:
+def drawn_scales(prepared: Prepared, domain: str, random: np.random.Generator) -> dict[str, FloatArray]:
     """Return draws (candidates,) from the priors of a domain's scales that are not in the likelihood, by component."""
     values = of_domain(uninformed_draws(prepared.spec, prepared.observations, (CANDIDATES,), random), domain)
     return {name.removesuffix("_scale"): drawn for name, drawn in values.items()}
 
 
-def _suited(scale: Mapping[str, FloatArray], stretch: FloatArray, runs: Sequence[LeftOut]) -> Scales:
+def suited(scale: Mapping[str, FloatArray], stretch: FloatArray, runs: Sequence[LeftOut]) -> Scales:
+    """Return candidates of one domain, and how well each suits its left-out runs."""
     return Scales(scale, stretch, np.array([_log_suits(one, scale, stretch) for one in runs]))
 
 
@@ -229,12 +238,12 @@ def _log_suits(one: LeftOut, scale: Mapping[str, FloatArray], stretch: FloatArra
     """Return how well each candidate suits a left-out run (candidates,): the mean over points of a log density."""
     found = np.zeros(len(stretch))
     for place, residual in enumerate(one.residual):
-        width = np.sqrt(_variance(one, scale, stretch, place))
+        width = np.sqrt(forecast_variance(one, scale, stretch, place))
         found += stats.t.logpdf(residual / width, FREEDOM) - np.log(width)
     return WEIGHT * found / len(one.residual)
 
 
-def _variance(one: LeftOut, scale: Mapping[str, FloatArray], stretch: FloatArray, place: int) -> FloatArray:
+def forecast_variance(one: LeftOut, scale: Mapping[str, FloatArray], stretch: FloatArray, place: int) -> FloatArray:
     """Return the variance (candidates,) of the forecast of a point."""
     of_effects = sum((scale[name] ** 2 * unit[place] for name, unit in one.unit.items()), np.zeros(len(stretch)))
     return stretch**2 * (one.variance[place] + of_effects)
@@ -260,7 +269,7 @@ def _rank(one: LeftOut, scales: Scales, weights: FloatArray, place: int) -> floa
     """Return the probability of a lower loss at a point than the measured one."""
     likely = np.flatnonzero(weights > weights.max() * NEGLIGIBLE)
     scale = {name: drawn[likely] for name, drawn in scales.scale.items()}
-    width = np.sqrt(_variance(one, scale, scales.stretch[likely], place))
+    width = np.sqrt(forecast_variance(one, scale, scales.stretch[likely], place))
     return float(weights[likely] @ stats.norm.cdf(one.residual[place] / width) / weights[likely].sum())
 
 

@@ -16,7 +16,7 @@ from bayes_cpt.evaluation.left_out_scales import (
     LeftOut,
     Scales,
     _coverage,
-    _suited,
+    suited,
     what_left_out_runs_show,
     why_not,
 )
@@ -42,7 +42,7 @@ def prior(median: float = 0.03, sigma: float = 0.6) -> Mapping[str, np.ndarray]:
 
 def learnt(size: float, count: int = 12, seed: int = 0, noise: float = NOISE) -> tuple[list[LeftOut], Scales]:
     runs = [left_out(size, 100 * seed + place, noise) for place in range(count)]
-    return runs, _suited(prior(), np.ones(CANDIDATES), runs)
+    return runs, suited(prior(), np.ones(CANDIDATES), runs)
 
 
 def median_scale(scales: Scales) -> float:
@@ -66,7 +66,7 @@ def test_few_runs_leave_the_prior_nearly_as_it_is():
 def test_one_odd_run_does_not_decide():
     runs, _scales = learnt(0.01)
     odd = left_out(0.01, 1)._replace(residual=np.full(POINTS, 0.5))
-    assert median_scale(_suited(prior(), np.ones(CANDIDATES), [*runs, odd])) < 0.03
+    assert median_scale(suited(prior(), np.ones(CANDIDATES), [*runs, odd])) < 0.03
 
 
 def test_cross_validated_intervals_cover_their_share():
@@ -88,7 +88,7 @@ def test_a_factor_of_the_width_is_used_where_it_helps_held_out_runs():
     gains = []
     for noise in (3 * NOISE, NOISE):
         runs, plain = learnt(0.03, noise=noise)
-        gains.append(_suited(prior(), factor, runs).held_out - plain.held_out)
+        gains.append(suited(prior(), factor, runs).held_out - plain.held_out)
     assert gains[0] > 0 > gains[1]
 
 
