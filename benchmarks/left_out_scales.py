@@ -3,7 +3,7 @@
     uv run python benchmarks/left_out_scales.py [FOLDER ...] [--where QUERY] [-m MODEL]
         [--table benchmarks/results/left_out_scales.csv]
 
-Each run is left out once. Its forecast is by a fit to the others, the same in all rows; what differs is how far a new run
+Each run is left out once. Its forecast is by a fit to the others, the same in all rows; what differs is how far a run
 departs from the law: by the priors, by scales learnt from the other left-out runs, and with a factor of the width too.
 `bayes-cpt fit` does the second or the third, by the score of held-out runs. Rows of the table for other folders stay.
 """

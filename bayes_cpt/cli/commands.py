@@ -22,9 +22,9 @@ from bayes_cpt.cli.options import (
     Draws,
     FitFile,
     Leave,
-    LeftOut,
     ModelName,
     ModelNames,
+    NoLeftOut,
     PlanPath,
     Plot,
     PreTrained,
@@ -133,7 +133,7 @@ def fit(
     annealed_to: AnnealedTo = None,
     pretrained: PreTrained = None,
     accept: Accept = None,
-    left_out: LeftOut = True,
+    no_left_out: NoLeftOut = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the table of all parameters too.")] = False,
 ) -> int:
     """Fit a model by MCMC, diagnose it, and say what the data inform; with several models, average them."""
@@ -148,7 +148,7 @@ def fit(
     options = {"sampler": sampler, "draws": draws, "tune": tune, "chains": chains, "seconds": seconds, "seed": seed}
     fitted = bc.fit_average(curves, specs, shares, domains=names, accept=accept or [], **options)
     fits = list(fitted.fits)
-    if left_out:
+    if not no_left_out:
         bc.save(fitted if len(fits) > 1 else fits[0], output)  # what an interrupt leaves
         fits = [learnt(each, sampler, seconds) for each in fits]
     checked = [bc.predictive_check(each, seed=seed) for each in fits]

@@ -95,12 +95,9 @@ Scheduler = Annotated[
     typer.Option(help="Fit the folds on the Dask cluster with this scheduler, for example tcp://10.0.0.1:8786."),
 ]
 Plot = Annotated[Path | None, typer.Option(help="Figure to write, for example figure.png.", callback=figure_name)]
-LeftOut = Annotated[
+NoLeftOut = Annotated[
     bool,
-    typer.Option(
-        "--left-out/--no-left-out",
-        help="Leave runs out in turn, if there are enough, to learn how far new runs depart from the law.",
-    ),
+    typer.Option("--no-left-out", help="Do not leave runs out to learn how far new runs depart from the law."),
 ]
 WholeCurves = Annotated[
     bool, typer.Option("--whole-curves", help="Draw in the figure also the band in which 90 % of whole curves lie.")

@@ -109,7 +109,7 @@ class ModelSpec:
     >>> import bayes_cpt as bc
     >>> spec = bc.read_spec("cpt-replay")
     >>> spec.components
-    ('smooth', 'peak', 'offset', 'annealing', 'shift')
+    ('smooth', 'peak', 'offset', 'annealing', 'shift', 'transfer')
     >>> spec.priors["alpha"].family, dict(spec.priors["alpha"].arguments)
     ('LogNormal', {'median': 0.4, 'sigma': 0.6})
     """
