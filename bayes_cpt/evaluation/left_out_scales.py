@@ -29,12 +29,15 @@ from bayes_cpt.forecasting.trajectories import Conditional, conditional
 from bayes_cpt.inference.fit import Fit, Prepared, fit_prepared, full_posterior, prepare, with_data
 from bayes_cpt.inference.settings import REFIT, SamplerOptions, SamplerSettings
 from bayes_cpt.posterior.priors import of_domain, uninformed_draws
+from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.holdout import NOTHING
 
 FEWEST = 5
 """Left-out groups of runs below which nothing is learnt: the priors know more."""
 MOST = 12
 """Left-out groups of runs, evenly spaced among all, so that a fit stays within a few times its time."""
+MOST_POINTS = 60
+"""Points of a run and domain at which it is compared with its forecast."""
 WEIGHT = 2.0
 """Independent observations that the points of a run on one domain count as."""
 FREEDOM = 5.0
@@ -169,10 +172,17 @@ def leave_out(
     for count, fold in enumerate(planned):
         refitted = fit_prepared(prepared, settings, fold, starts)
         if refitted.converged:
-            parts = conditional(refitted, unseen(prepared, fold)).values()
+            parts = conditional(refitted, _thinned(unseen(prepared, fold))).values()
             found += [one for given in parts for one in residuals(given, fit.spec.fitted_components)]
         done(fold.name, count + 1, len(planned))
     return prepared, found
+
+
+def _thinned(measured: Curves) -> Curves:
+    """Keep at most ``MOST_POINTS`` losses of each run and domain, evenly spaced: a run counts as few anyway."""
+    groups = [rows for _key, rows in measured.losses.groupby(["run", "domain"], sort=False)]
+    chosen = [np.unique(np.linspace(0, len(rows) - 1, MOST_POINTS).round().astype(int)) for rows in groups]
+    return measured.with_losses(pd.concat([rows.iloc[at] for rows, at in zip(groups, chosen, strict=True)]))
 
 
 def why_not(fit: Fit) -> str:
@@ -277,7 +287,7 @@ def _replaced(
     fit: Fit, prepared: Prepared, learnt: Mapping[str, Scales], random: np.random.Generator, **attributes: str
 ) -> Fit:
     """Return the fit with other draws of the scales, and of the effects on fitted runs, which depend on them."""
-    posterior = fit.posterior.copy(deep=True)
+    posterior = fit.posterior.drop_vars(STRETCH, errors="ignore").copy(deep=True)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     chosen = {
         domain: random.choice(CANDIDATES, np.prod(shape), p=scales.weights()) for domain, scales in learnt.items()
