@@ -26,7 +26,7 @@ def without_a_run(prepared_cpt: Prepared) -> bc.Fit:
 @pytest.mark.slow
 def test_the_joint_density_is_that_of_a_multivariate_normal(prepared_cpt: Prepared, without_a_run: bc.Fit):
     given = conditional(without_a_run, unseen(prepared_cpt, GOING))["pt"]
-    assert given.columns.shape[1] == 2  # annealing and shift of the new run: those of fitted runs are known
+    assert given.components == ("annealing", "shift", "transfer")  # of the new run: those of fitted runs are known
     assert (np.abs(given.columns[:, 0]).max(axis=1) > 0).all()
     loss = given.points["loss"].to_numpy()
     logs = log_density(loss - given.mean, given.variance, given.columns)
