@@ -15,6 +15,7 @@ COVERED_BY: dict[str, str] = {
     "calibration.uniformity": "calibration/test_calibrate.py",
     "cli.commands": "test_cli.py",
     "cli.inputs": "test_cli.py",
+    "cli.left_out": "evaluation/test_left_out_scales.py",
     "cli.main": "test_cli.py",
     "cli.options": "test_cli.py",
     "cli.output": "test_cli.py",

@@ -11,6 +11,7 @@ import typer
 import bayes_cpt as bc
 from bayes_cpt._support.progress import Status, each_job, live_line
 from bayes_cpt.cli.inputs import asked_points, check_outputs, selected_curves, split_names, stated_model
+from bayes_cpt.cli.left_out import learnt
 from bayes_cpt.cli.options import (
     Accept,
     AnnealedTo,
@@ -49,7 +50,6 @@ from bayes_cpt.cli.output import (
     all_parameters,
     draw,
     exit_code,
-    learnt,
     overview,
     remove_finished,
     warn_of_extrapolation,

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import bayes_cpt as bc
 from bayes_cpt._support.files import replacing
-from bayes_cpt._support.progress import each_job, live_line
-from bayes_cpt.errors import DataError
-from bayes_cpt.inference.settings import REFIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,18 +125,3 @@ def exit_code(fitted: "bc.Fit | bc.Average") -> int:
         return 0
     print(f"\n*** {fitted.verdict} ***", file=sys.stderr)
     return NOT_CONVERGED
-
-
-def learnt(fitted: "bc.Fit", sampler: str, seconds: float) -> "bc.Fit":
-    """Return a fit with scales learnt from left-out runs, with a line of progress; the same if they teach nothing."""
-    from bayes_cpt.evaluation.left_out_scales import why_not  # noqa: PLC0415 - JAX takes time to load
-
-    if not fitted.converged or why_not(fitted):
-        return fitted
-    try:
-        with live_line() as report:
-            told = each_job(report, "leaving runs out")
-            return bc.learn_scales(fitted, done=told, sampler=sampler, seconds=min(seconds, REFIT.seconds))
-    except DataError as error:
-        print(f"warning: {error}", file=sys.stderr)
-        return fitted

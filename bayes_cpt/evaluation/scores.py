@@ -13,7 +13,8 @@ from bayes_cpt.errors import DataError
 from bayes_cpt.forecasting.forecast_table import LEVELS
 
 NAMED = ("fold", "run", "domain", "leave")
-NUMBERS, WORDS = ("folds", "mae", "cover50", "cover90", "stretch"), ("extrapolates", "untested")
+NUMBERS = ("folds", "mae", "cover50", "cover90", "stretch")
+WORDS = ("extrapolates", "untested")
 TRUE_OR_FALSE = ("converged", "end50", "end90")
 """Columns that a table of scores must have; ``WORDS`` may be empty."""
 
@@ -165,5 +166,4 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     numbers = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in sorted(known)}
     if wrong := [name for name, values in numbers.items() if not np.isfinite(values).all()]:
         raise DataError(f"{path} is not a table of bayes-cpt backtest: {', '.join(wrong)} must be numbers")
-    words = {name: table[name].fillna("").astype(str) for name in WORDS}
-    return table.assign(**words, **numbers, **{name: table[name] == "True" for name in TRUE_OR_FALSE})
+    return table.assign(**numbers, **{name: table[name] == "True" for name in TRUE_OR_FALSE})

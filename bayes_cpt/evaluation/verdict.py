@@ -64,7 +64,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        Table of a `Backtest`, or as returned by `read_scores`.
+        See `verdict`.
 
     Returns
     -------

@@ -10,7 +10,8 @@ import pytest
 from conftest import scheduled
 
 import bayes_cpt as bc
-from bayes_cpt.errors import DataError, FitFileError
+from bayes_cpt.cli.left_out import learnt as learnt_or_not
+from bayes_cpt.errors import DataError, FitFileError, SamplingError
 from bayes_cpt.evaluation.left_out_scales import (
     CANDIDATES,
     LeftOut,
@@ -160,3 +161,16 @@ def test_with_few_runs_nothing_is_learnt(made_up: bc.Fit):
     assert "can be left out, and 5 are needed" in why_not(made_up)
     with pytest.raises(DataError, match="5 are needed"):
         bc.learn_scales(made_up)
+
+
+def test_a_fit_is_kept_where_left_out_runs_teach_nothing(
+    made_up: bc.Fit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def failing(*_fit: object, **_options: object) -> bc.Fit:
+        raise SamplingError("the sampler gave draws that are not finite")
+
+    assert learnt_or_not(made_up, "tempered", 60) is made_up  # too few runs: nothing is tried
+    monkeypatch.setattr("bayes_cpt.evaluation.left_out_scales.why_not", lambda _fit: "")
+    monkeypatch.setattr("bayes_cpt.learn_scales", failing, raising=False)
+    assert learnt_or_not(made_up, "tempered", 60) is made_up
+    assert "warning: the sampler gave draws that are not finite" in capsys.readouterr().err
