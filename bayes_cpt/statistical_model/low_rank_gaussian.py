@@ -5,6 +5,10 @@ noise), Z the columns (k, n) of k effects at one standard deviation. Then ``S^-1
 ``det S = det M / det W`` with ``M = I + Z W Z^T``, at a cost linear in n. Everything runs on NumPy and on ``jax.numpy``
 (the argument ``xp``), with leading dimensions.
 
+``r^T S^-1 r`` is computed as ``(r - Z^T e)^T W (r - Z^T e) + e^T e`` with ``e = M^-1 Z W r``, the least value over all
+e: where Z is so large that rounding spoils e, it comes out too large. The shorter ``r^T W (r - Z^T e)`` may then come
+out below 0, and a sampler is drawn to a density that is not there.
+
 The gradient is written out: a few products, the same for NumPy and JAX. Automatic differentiation of the same formula
 takes twice the time.
 """
@@ -55,8 +59,10 @@ def log_density(residual: FloatArray, variance: FloatArray, columns: FloatArray)
         (draws, effects, points) Effects at one standard deviation.
     """
     weighted, lower = factor(1 / variance, columns)
-    projected = np.linalg.solve(lower, weighted @ residual[..., None])[..., 0]
-    squares = (residual**2 / variance).sum(axis=-1) - (projected**2).sum(axis=-1)
+    projected = np.linalg.solve(lower, weighted @ residual[..., None])
+    effects = np.linalg.solve(np.swapaxes(lower, -1, -2), projected)[..., 0]
+    left = residual - (effects[..., None, :] @ columns)[..., 0, :]
+    squares = (left**2 / variance).sum(axis=-1) + (effects**2).sum(axis=-1)
     log_determinant = 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
     return -0.5 * (squares + np.log(2 * np.pi * variance).sum(axis=-1) + log_determinant)
 
@@ -82,7 +88,7 @@ def value_and_gradient(residual: Array, weight: Array, columns: Array, xp: Modul
     effects = inverse @ (weighted @ residual)
     spread = inverse @ columns
     left = residual - effects @ columns
-    value = -0.5 * (weight * residual * left).sum() - xp.log(xp.diagonal(lower)).sum()
+    value = -0.5 * ((weight * left**2).sum() + (effects**2).sum()) - xp.log(xp.diagonal(lower)).sum()
     gradient_weight = -0.5 * (left**2 + (columns * spread).sum(axis=0))
     gradient_columns = effects[:, None] * (weight * left) - spread * weight
     return value, -weight * left, gradient_weight, gradient_columns
