@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayes_cpt._support.shipped import shipped
     from bayes_cpt.calibration.calibrate import Calibration, calibrate
-    from bayes_cpt.decisions.choose import Decision, answer, decide
-    from bayes_cpt.decisions.limits import at_most, parse_limit, parse_objective
+    from bayes_cpt.decisions.answers import answer, judge, judgement
+    from bayes_cpt.decisions.choose import Decision, decide
+    from bayes_cpt.decisions.front import front
+    from bayes_cpt.decisions.limits import at_most, parse_limit
+    from bayes_cpt.decisions.objectives import parse_objective
     from bayes_cpt.decisions.risk import RISKS, Risk
+    from bayes_cpt.decisions.sensitivity import sensitivity
     from bayes_cpt.demonstration import demo
     from bayes_cpt.errors import BayesCptError, PlausibilityWarning
     from bayes_cpt.evaluation.backtest import Backtest, backtest
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from bayes_cpt.laws.law import Law, Term
     from bayes_cpt.laws.memory_kernels import MEMORY_KERNELS, MemoryKernel
     from bayes_cpt.laws.shipped_laws import LAWS
+    from bayes_cpt.planning.nearby_plans import nearby
+    from bayes_cpt.planning.plans import Plan, plan, read_plan, resolve
+    from bayes_cpt.planning.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.plausibility.checks import CHECKS, findings, vetted
     from bayes_cpt.plausibility.findings import Finding
     from bayes_cpt.plots.backtests import plot_backtest
@@ -41,11 +48,10 @@ if TYPE_CHECKING:
     from bayes_cpt.plots.decisions import plot_decision
     from bayes_cpt.plots.forecasts import plot_forecast, plot_prior_predictive
     from bayes_cpt.plots.style import write_figure
+    from bayes_cpt.plots.trade_offs import plot_front, plot_sensitivity
     from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves, write_curves
     from bayes_cpt.runs.curves import Curves, select
     from bayes_cpt.runs.identifiability import curves_summary, lineage_tree, not_identified
-    from bayes_cpt.runs.plans import Plan, plan, read_plan, resolve
-    from bayes_cpt.runs.schedules import constant, cosine, from_points, learning_rates, linear, wsd
     from bayes_cpt.simulation.simulate import pilot_runs
     from bayes_cpt.statistical_model.discrepancy import COMPONENTS, Component
     from bayes_cpt.statistical_model.model_files import ModelSpec, Spec, model_names, read_spec
@@ -55,9 +61,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "_support.shipped": ("shipped",),
     "calibration.calibrate": ("Calibration", "calibrate"),
-    "decisions.choose": ("Decision", "answer", "decide"),
-    "decisions.limits": ("at_most", "parse_limit", "parse_objective"),
+    "decisions.answers": ("answer", "judge", "judgement"),
+    "decisions.choose": ("Decision", "decide"),
+    "decisions.front": ("front",),
+    "decisions.limits": ("at_most", "parse_limit"),
+    "decisions.objectives": ("parse_objective",),
     "decisions.risk": ("RISKS", "Risk"),
+    "decisions.sensitivity": ("sensitivity",),
     "demonstration": ("demo",),
     "errors": ("BayesCptError", "PlausibilityWarning"),
     "evaluation.backtest": ("Backtest", "backtest"),
@@ -88,11 +98,13 @@ _HOMES = {
     "plots.decisions": ("plot_decision",),
     "plots.forecasts": ("plot_forecast", "plot_prior_predictive"),
     "plots.style": ("write_figure",),
+    "plots.trade_offs": ("plot_front", "plot_sensitivity"),
     "runs.identifiability": ("curves_summary", "lineage_tree", "not_identified"),
     "runs.curve_folder": ("curves_from_frames", "read_curves", "write_curves"),
     "runs.curves": ("Curves", "select"),
-    "runs.plans": ("Plan", "plan", "read_plan", "resolve"),
-    "runs.schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
+    "planning.nearby_plans": ("nearby",),
+    "planning.plans": ("Plan", "plan", "read_plan", "resolve"),
+    "planning.schedules": ("constant", "cosine", "from_points", "learning_rates", "linear", "wsd"),
     "statistical_model.discrepancy": ("COMPONENTS", "Component"),
     "statistical_model.model_files": ("ModelSpec", "Spec", "model_names", "read_spec"),
     "statistical_model.observations": ("what_fit_says",),
@@ -145,8 +157,11 @@ __all__ = [
     "fit_average",
     "forecast",
     "from_points",
+    "front",
     "in_words",
     "informed",
+    "judge",
+    "judgement",
     "learn_scales",
     "learning_rates",
     "lineage_tree",
@@ -154,6 +169,7 @@ __all__ = [
     "load",
     "means",
     "model_names",
+    "nearby",
     "not_identified",
     "parse_limit",
     "parse_objective",
@@ -165,7 +181,9 @@ __all__ = [
     "plot_curves",
     "plot_decision",
     "plot_forecast",
+    "plot_front",
     "plot_prior_predictive",
+    "plot_sensitivity",
     "predictive_check",
     "prepare",
     "prior_predictive",
@@ -178,6 +196,7 @@ __all__ = [
     "resolve",
     "save",
     "select",
+    "sensitivity",
     "shipped",
     "stated",
     "summary",

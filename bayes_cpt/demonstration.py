@@ -9,7 +9,8 @@ from jinja2 import Environment, PackageLoader
 
 from bayes_cpt._support.files import replacing
 from bayes_cpt._support.shipped import shipped
-from bayes_cpt.decisions.choose import answer, decide
+from bayes_cpt.decisions.answers import answer
+from bayes_cpt.decisions.choose import decide
 from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.evaluation.backtest import backtest
 from bayes_cpt.evaluation.in_words import in_words
@@ -21,6 +22,8 @@ from bayes_cpt.forecasting.forecast_table import table
 from bayes_cpt.forecasting.predictive_checks import predictive_check
 from bayes_cpt.inference.fit import Fit, fit
 from bayes_cpt.inference.storage import save
+from bayes_cpt.planning.plans import plan, resolve
+from bayes_cpt.planning.schedules import wsd
 from bayes_cpt.plots.backtests import plot_backtest
 from bayes_cpt.plots.curves import plot_curves
 from bayes_cpt.plots.decisions import plot_decision
@@ -28,8 +31,6 @@ from bayes_cpt.plots.forecasts import plot_forecast
 from bayes_cpt.plots.style import write_figure
 from bayes_cpt.runs.curve_folder import read_curves
 from bayes_cpt.runs.curves import Curves, select
-from bayes_cpt.runs.plans import plan, resolve
-from bayes_cpt.runs.schedules import wsd
 
 SIZE = "model_size == 332448"
 """Query of the runs that are used."""

@@ -32,9 +32,9 @@ from bayes_cpt.demonstration import SIZE
 from bayes_cpt.inference.fit import Prepared, prepare, watched_quantities
 from bayes_cpt.inference.sampling import Block, sample_blocks
 from bayes_cpt.inference.settings import SamplerSettings
+from bayes_cpt.planning.schedules import learning_rates, wsd
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.curves import Curves, select
-from bayes_cpt.runs.schedules import learning_rates, wsd
 from bayes_cpt.simulation.simulate import simulate
 from bayes_cpt.statistical_model import bins
 

@@ -26,9 +26,9 @@ from bayes_cpt.inference.fit import fit_prepared, prepare
 from bayes_cpt.inference.settings import SamplerSettings
 from bayes_cpt.laws.features import with_areas
 from bayes_cpt.laws.shipped_laws import LAWS
+from bayes_cpt.planning.schedules import learning_rates, wsd
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.schedules import learning_rates, wsd
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
 from bayes_cpt.statistical_model.model_files import ModelSpec, parse_spec, read_spec

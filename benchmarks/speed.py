@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 import bayes_cpt as bc
-from bayes_cpt.runs.schedules import Schedule
+from bayes_cpt.planning.schedules import Schedule
 
 PARENT = "pt_m_wsd000"
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,18 @@ import xarray as xr
 from hypothesis import settings
 
 import bayes_cpt as bc
+from bayes_cpt.cli.main import main as command_line
+from bayes_cpt.cli.output import BAD_INPUT
 from bayes_cpt.inference.settings import SamplerSettings
+from bayes_cpt.planning.schedules import Schedule
 from bayes_cpt.runs.curve_folder import digest
 from bayes_cpt.runs.holdout import NOTHING, Holdout
-from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import pilot_runs, simulate
 from bayes_cpt.statistical_model.model_files import FAMILIES, ModelSpec, Prior, read_spec
 from bayes_cpt.statistical_model.observations import observe
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 COMPILED = "prepared_cpt"
 """Fixture that compiles a model for many tests: those that use it share a worker, so that it is done once."""
@@ -305,3 +309,41 @@ def made_up(simulated: bc.Curves) -> bc.Fit:
     drawn["sample_stats"] = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((1, 60), bool))})
     drawn.attrs = {"seed": 1, "sampling": json.dumps({"draws": 60}), "converged": 1, "verdict": "draws of the prior"}
     return with_data(prepared, NOTHING, drawn)
+
+
+class Outcome(NamedTuple):
+    """The outcome of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+type Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Return the command line, run in an empty folder."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["bayes-cpt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            command_line()
+        written, complained = (str(text) for text in capsys.readouterr())
+        return Outcome(int(str(caught.value.code)), written, complained)
+
+    return call
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """One message on stderr, exit code 2, and not a file in the working directory."""
+    assert outcome.code == BAD_INPUT
+    assert outcome.out == ""
+    assert outcome.err.startswith("bayes-cpt: ")
+    assert outcome.err.count("bayes-cpt: ") == 1
+    assert "Traceback" not in outcome.err
+    assert all(word in outcome.err for word in words), outcome.err
+    assert list(Path.cwd().iterdir()) == []

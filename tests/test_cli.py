@@ -1,6 +1,5 @@
 """The command line: exit codes, messages, and that nothing is written when the input is bad."""
 
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -8,52 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from conftest import comparison_of, drawn_from_prior
+from conftest import PNG, Run, assert_refused, comparison_of, drawn_from_prior
 
 import bayes_cpt as bc
-from bayes_cpt.cli import commands, main, output
+from bayes_cpt.cli import commands, output
 from bayes_cpt.errors import BayesCptError
 from bayes_cpt.statistical_model.model_files import ModelSpec
-
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Outcome(NamedTuple):
-    """The outcome of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-type Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Return the command line, run in an empty folder."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-
-    def call(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["bayes-cpt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main.main()
-        written, complained = (str(text) for text in capsys.readouterr())
-        return Outcome(int(str(caught.value.code)), written, complained)
-
-    return call
-
-
-def assert_refused(outcome: Outcome, *words: str) -> None:
-    """One message on stderr, exit code 2, and not a file in the working directory."""
-    assert outcome.code == output.BAD_INPUT
-    assert outcome.out == ""
-    assert outcome.err.startswith("bayes-cpt: ")
-    assert outcome.err.count("bayes-cpt: ") == 1
-    assert "Traceback" not in outcome.err
-    assert all(word in outcome.err for word in words), outcome.err
-    assert list(Path.cwd().iterdir()) == []
 
 
 def test_check_lists_what_is_in_a_folder_and_draws_it(run: Run, tiny_folder: Path):

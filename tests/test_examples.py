@@ -17,7 +17,7 @@ ALIASES = {"CHECKS", "COMPONENTS", "LAWS", "MEMORY_KERNELS", "RISKS", "Spec"}
 """Public names that are no functions or classes: registries, and another name of a type."""
 
 INTERNAL = [
-    ("runs.schedules", "schedule"),
+    ("planning.schedules", "schedule"),
     ("decisions.risk", "cvar"),
     ("decisions.risk", "resolve_risk"),
     ("evaluation.scores", "score"),

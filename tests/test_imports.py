@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"_support"},
     {"runs", "decisions"},
-    {"plausibility"},
+    {"plausibility", "planning"},
     {"laws"},
     {"simulation", "statistical_model"},
     {"posterior"},
@@ -92,7 +92,7 @@ def test_no_wing_is_crowded_and_no_file_is_long():
 
 def test_the_reader_of_imports_finds_them():
     assert inner_imports(MODULES["_support.files"]) == {"errors"}
-    assert "runs.schedules" in inner_imports(MODULES["runs.plans"])
+    assert "planning.schedules" in inner_imports(MODULES["planning.plans"])
     assert "errors" in inner_imports(MODULES["runs.curves"])
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import history, scheduled
 
 import bayes_cpt as bc
-from bayes_cpt.runs.schedules import Schedule
+from bayes_cpt.planning.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE, MODEL_SIZE, PILE_OF_LAW, PublishedFit
 from bayes_cpt.simulation.simulate import simulate
 

@@ -45,7 +45,6 @@ from bayes_cpt.cli.options import (
 from bayes_cpt.cli.output import (
     INTERRUPTED,
     NOT_CONVERGED,
-    NOT_TESTED,
     RESUME,
     all_parameters,
     draw,
@@ -199,57 +198,6 @@ def forecast(
     if plot:
         figure = bc.plot_forecast(draws, fitted.curves, outliers=fitted.outliers, whole_curves=whole_curves)
         draw(figure, plot)
-    return exit_code(fitted)
-
-
-@app.command()
-def decide(
-    fit_file: FitFile,
-    plan: PlanPath,
-    minimise: Annotated[
-        str | None,
-        typer.Option(
-            help='Objective: weighted change of losses, for example "0.5*pt + 0.5*cpt".',
-            show_default="half of each of the old and the new data",
-        ),
-    ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Limit on the change (with a sign) or the loss of a domain, and its probability, for example "
-            '"pt <= +0.05 @ 0.9"; may be repeated.'
-        ),
-    ] = None,
-    risk: Annotated[
-        str,
-        typer.Option(help='Risk measure of the objective: mean, "quantile @ 0.9", "cvar @ 0.9" or "chance @ 0".'),
-    ] = "mean",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Table of candidates to write.")] = Path(
-        "decision.csv"
-    ),
-    tested: Annotated[
-        Path | None,
-        typer.Option("--backtest", help="Table that `backtest` wrote; its verdict is printed below the decision."),
-    ] = None,
-    plot: Plot = None,
-    seed: Seed = 1,
-) -> int:
-    """Choose among planned runs under risk, with a reason for each candidate."""
-    check_outputs(output, plot, inputs=[fit_file, plan, tested])
-    weights = None if minimise is None else bc.parse_objective(minimise)
-    limits = [bc.parse_limit(text) for text in limit or []]
-    trust = bc.verdict(bc.read_scores(tested)) if tested else NOT_TESTED
-    fitted = bc.load(fit_file)
-    weights = weights or dict.fromkeys(fitted.curves.names, 0.5)
-    planned = bc.resolve(bc.read_plan(plan), fitted.curves)
-    ends = {str(run): [int(end)] for run, end in planned.lr.groupby("run")["step"].max().items()}
-    draws = bc.forecast(fitted, planned, steps=ends, seed=seed)
-    warn_of_extrapolation(draws)
-    decision = bc.decide(draws, weights, limits, risk=risk)
-    write_table(decision.table, output)
-    if plot:
-        draw(bc.plot_decision(decision), plot)
-    print(f"{bc.answer(decision)}\n{trust}")
     return exit_code(fitted)
 
 

@@ -1,24 +1,21 @@
-"""The objective and the limits of a decision, and their text form on the command line."""
+"""The limits of a decision, and their text form on the command line."""
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from bayes_cpt.errors import BayesCptError, DataError, hint, quoted
+from bayes_cpt.decisions.objectives import NAME, as_typed, number, unquoted
+from bayes_cpt.errors import BayesCptError, quoted
 
-_QUOTED = r"'[^']+'|\"[^\"]+\""
 _LIMIT = re.compile(
-    rf"\s*(?P<domain>{_QUOTED}|[^\s<>=@]+)\s*<=\s*(?P<bound>[^\s@]+)\s*(?:@\s*(?P<probability>\S+)\s*)?"
+    rf"\s*(?P<domain>{NAME}|[^\s<>=@]+)\s*<=\s*(?P<bound>[^\s@]+)"
+    r"(?P<throughout>\s+throughout)?\s*(?:@\s*(?P<probability>\S+)\s*)?"
 )
-_TERM = re.compile(rf"\s*(?:(?P<weight>[^\s*'\"]+)\s*\*)?\s*(?P<domain>{_QUOTED}|[^\s*]+)\s*")
-_PLAIN = re.compile(r"[^\s<>=@*+'\"]+")
-"""A name that needs no quotes."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on the final loss of a domain, or on its change, to be met with some probability; made by `at_most`.
+    """A bound on the loss of a domain, or on its change, to be met with some probability; made by `at_most`.
 
     Parameters
     ----------
@@ -30,6 +27,8 @@ class Limit:
         Largest loss, in nats; None if ``change`` is given.
     probability
         Required probability of staying within the bound, in (0, 1).
+    throughout
+        Whether the bound is for all steps of the run, not for its end alone.
 
     Raises
     ------
@@ -41,6 +40,7 @@ class Limit:
     change: float | None
     level: float | None
     probability: float
+    throughout: bool = False
 
     def __post_init__(self) -> None:
         if (self.change is None) == (self.level is None):
@@ -65,7 +65,7 @@ class Limit:
     @property
     def text(self) -> str:
         """The bound in the form of the command line, without the probability: ``pt <= +0.05``."""
-        return f"{_as_typed(self.domain)} <= {self.number(self.bound)}"
+        return f"{as_typed(self.domain)} <= {self.number(self.bound)}{' throughout' * self.throughout}"
 
     def number(self, bound: float) -> str:
         """Return a bound as text: a change with a sign, a loss without."""
@@ -76,8 +76,15 @@ class Limit:
         return f"{self.text} @ {self.probability}"
 
 
-def at_most(domain: str, *, change: float | None = None, loss: float | None = None, probability: float = 0.9) -> Limit:
-    """Limit the final loss of a domain, or its change since the transfer point.
+def at_most(
+    domain: str,
+    *,
+    change: float | None = None,
+    loss: float | None = None,
+    probability: float = 0.9,
+    throughout: bool = False,
+) -> Limit:
+    """Limit the loss of a domain, or its change since the transfer point.
 
     Parameters
     ----------
@@ -86,9 +93,11 @@ def at_most(domain: str, *, change: float | None = None, loss: float | None = No
     change
         Largest change since the transfer point, in nats.
     loss
-        Largest loss at the end of the run, in nats. Give either ``change`` or ``loss``.
+        Largest loss, in nats. Give either ``change`` or ``loss``.
     probability
         Required probability of staying within the bound, in (0, 1).
+    throughout
+        Limit all steps of the run, with this probability for the whole curve, and not its end alone.
 
     Returns
     -------
@@ -111,6 +120,7 @@ def at_most(domain: str, *, change: float | None = None, loss: float | None = No
         None if change is None else float(change),
         None if loss is None else float(loss),
         float(probability),
+        throughout,
     )
 
 
@@ -121,6 +131,7 @@ def parse_limit(text: str) -> Limit:
     ----------
     text
         For example ``pt <= +0.05 @ 0.9``. A bound with a sign limits the change, one without (``pt <= 1.7``) the loss.
+        With ``throughout`` (``pt <= 3.1 throughout @ 0.9``) it is for the whole curve, else for the end of the run.
         The probability is 0.9 if not given. A domain with spaces or signs in its name is in quotes.
 
     Returns
@@ -144,106 +155,12 @@ def parse_limit(text: str) -> Limit:
     parts = _LIMIT.fullmatch(text)
     if parts is None:
         raise BayesCptError(f"The limit {quoted(text)} is not of the form 'pt <= +0.05 @ 0.9' or 'pt <= 1.7'.")
-    bound = _number(parts["bound"], f"The limit {quoted(text)}")
-    probability = 0.9 if parts["probability"] is None else _number(parts["probability"], f"The limit {quoted(text)}")
-    if parts["bound"][0] in "+-":
-        return at_most(_unquoted(parts["domain"]), change=bound, probability=probability)
-    return at_most(_unquoted(parts["domain"]), loss=bound, probability=probability)
-
-
-def _terms(text: str) -> list[str]:
-    """Return what is between the pluses that are not within quotes."""
-    hidden = re.sub(_QUOTED, lambda found: found[0].replace("+", "\0"), text)
-    return [term.replace("\0", "+") for term in hidden.split("+")]
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1] if re.fullmatch(_QUOTED, name) else name
-
-
-def _as_typed(domain: str) -> str:
-    """Return a domain as it is typed in an objective or a limit: in quotes if it is not a plain word."""
-    return domain if _PLAIN.fullmatch(domain) else f'"{domain}"' if '"' not in domain else f"'{domain}'"
-
-
-def parse_objective(text: str) -> dict[str, float]:
-    """Parse the text form of an objective.
-
-    Parameters
-    ----------
-    text
-        For example ``0.5*pt + 0.5*cpt`` or ``cpt``; a domain without a weight has weight 1. A domain with spaces or
-        signs in its name is in quotes: ``0.5*"old data" + 0.5*cpt``.
-
-    Returns
-    -------
-    dict of str to float
-        Weight per domain.
-
-    Raises
-    ------
-    BayesCptError
-        If the text has another form, a weight is negative or not finite, or a domain occurs twice.
-
-    References
-    ----------
-    Eq. 5 of Wang et al., ICML 2025, arXiv 2505.07796.
-
-    Examples
-    --------
-    >>> import bayes_cpt as bc
-    >>> bc.parse_objective("pt + 2*cpt")
-    {'pt': 1.0, 'cpt': 2.0}
-    """
-    minimise: dict[str, float] = {}
-    for term in _terms(text):
-        parts = _TERM.fullmatch(term)
-        if parts is None:
-            raise BayesCptError(f"The objective {quoted(text)} is not of the form '0.5*pt + 0.5*cpt' or 'cpt'.")
-        domain, weight = _unquoted(parts["domain"]), parts["weight"]
-        if domain in minimise:
-            raise BayesCptError(
-                f"The objective {quoted(text)} has the domain {quoted(domain)} twice; give it one weight."
-            )
-        minimise[domain] = 1.0 if weight is None else _number(weight, f"The objective {quoted(text)}")
-    check_weights(minimise)
-    return minimise
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise BayesCptError(f"{where} has {quoted(text)} where a number must be.") from None
-
-
-def objective_text(minimise: Mapping[str, float]) -> str:
-    """Return an objective in the form of the command line: ``0.5*pt + 0.5*cpt``."""
-    return " + ".join(
-        _as_typed(domain) if weight == 1 else f"{weight:g}*{_as_typed(domain)}" for domain, weight in minimise.items()
+    bound = number(parts["bound"], f"The limit {quoted(text)}")
+    kind = "change" if parts["bound"][0] in "+-" else "loss"
+    probability = 0.9 if parts["probability"] is None else number(parts["probability"], f"The limit {quoted(text)}")
+    return at_most(
+        unquoted(parts["domain"]),
+        **{kind: bound},
+        probability=probability,
+        throughout=parts["throughout"] is not None,
     )
-
-
-def check_weights(minimise: Mapping[str, float]) -> None:
-    """Raise `BayesCptError` unless all weights are finite and at least 0, and one is above 0."""
-    for domain, weight in minimise.items():
-        if not (math.isfinite(weight) and weight >= 0):
-            raise BayesCptError(
-                f"The objective has the weight {weight:g} for {quoted(domain)}; a weight must be a number "
-                "of at least 0."
-            )
-    if not any(minimise.values()):
-        raise BayesCptError("The objective has no weight above 0; give at least one, for example '0.5*pt + 0.5*cpt'.")
-
-
-def check_domains(minimise: Mapping[str, float], limits: Iterable[Limit], domains: Collection[str]) -> None:
-    """Raise `DataError` if the objective or a limit names a domain that is not one of ``domains``."""
-    named = dict.fromkeys(minimise, "The objective") | {
-        limit.domain: f"The limit {quoted(limit.text)}" for limit in limits
-    }
-    for domain, where in named.items():
-        if domain not in domains:
-            known = ", ".join(sorted(domains))
-            raise DataError(
-                f"{where} names the domain {quoted(domain)}{hint(domain, domains)}; the domains are {known}."
-            )

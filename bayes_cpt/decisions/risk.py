@@ -53,6 +53,23 @@ def chance(draws: Draws, level: float) -> Draws:
     return (draws > level).mean(axis=-1)
 
 
+def mean_variance(draws: Draws, level: float) -> Draws:
+    """Return the mean plus ``level`` times the variance: the price, per squared nat, of not knowing.
+
+    References
+    ----------
+    Markowitz, *Portfolio selection*, Journal of Finance 7, 1952.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayes_cpt.decisions.risk import mean_variance
+    >>> float(mean_variance(np.array([1.0, 3.0]), 0.5))
+    2.5
+    """
+    return draws.mean(axis=-1) + level * draws.var(axis=-1)
+
+
 @dataclass(frozen=True)
 class Risk:
     """A risk measure and its default level.
@@ -64,7 +81,7 @@ class Risk:
     level
         Default level; None if the measure takes none.
     level_is_probability
-        Whether the level must be in (0, 1); else it is a loss in nats.
+        Whether the level must be in (0, 1); else it may be any number, such as a loss in nats.
 
     Examples
     --------
@@ -86,6 +103,7 @@ RISKS: Registry[Risk] = Registry(
         "mean": Risk(mean, None),
         "quantile": Risk(quantile, 0.9),
         "cvar": Risk(cvar, 0.9),
+        "mean-variance": Risk(mean_variance, 1.0, level_is_probability=False),
         "chance": Risk(chance, 0.0, level_is_probability=False),
     },
 )

@@ -80,6 +80,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "peak_scale": Meaning(NOISE, "the misfit by peak LR"),
         "offset_scale": Meaning(NOISE, "the difference between runs from scratch"),
         "annealing_scale": Meaning(NOISE, "the difference of annealing between runs"),
+        "annealing_by_replay_scale": Meaning(NOISE, "the difference of annealing between replay ratios"),
         "shift_scale": Meaning(NOISE, "the difference of the shift between runs"),
         "shape_scale": Meaning(NOISE, "the misfit over a curve"),
         "k_pt": Meaning(OUT_OF_DOMAIN, "the part of pt"),

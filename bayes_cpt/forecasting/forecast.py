@@ -16,10 +16,10 @@ from bayes_cpt.forecasting.run_correlation import keyed_draws, new_effects
 from bayes_cpt.forecasting.trajectories import batch, effects_on, past, paths
 from bayes_cpt.inference.average import Average
 from bayes_cpt.inference.fit import Fit, with_draws
+from bayes_cpt.planning.plans import Plan, resolve
 from bayes_cpt.plausibility.findings import sentences
-from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.curves import Curves, family
 from bayes_cpt.runs.identifiability import beyond_data
-from bayes_cpt.runs.plans import Plan, family, resolve
 from bayes_cpt.statistical_model.effect_draws import parameters_of
 from bayes_cpt.statistical_model.observations import check_runs
 from bayes_cpt.statistical_model.out_of_domain import (
@@ -92,10 +92,10 @@ def forecast(
         ``loss`` (chain, draw, run, domain, step), nats per token: draws of a measured validation loss; NaN after the
         end of a run and, for out-of-domain sets, in pre-training. ``transfer_loss`` (chain, draw, run, domain): the
         loss at the transfer point, without noise. ``learning_rate`` (run, step). Coordinates of ``run``: replay, peak,
-        end_step, parent, and ``extrapolates``, the settings in which a run is outside the range of the measured runs
-        (empty if none). Coordinate of ``domain``: ``recalibrated``, the factor of the width that left-out runs taught
-        (`bayes_cpt.learn_scales`), 1 if none. Attribute ``findings``: what is hardly right in the fitted data, one
-        sentence per line.
+        end_step, batch_tokens, model_size, parent, and ``extrapolates``, the settings in which a run is outside the
+        range of the measured runs (empty if none). Coordinate of ``domain``: ``recalibrated``, the factor of the width
+        that left-out runs taught (`bayes_cpt.learn_scales`), 1 if none. Attribute ``findings``: what is hardly right in
+        the fitted data, one sentence per line.
 
     Raises
     ------
@@ -342,6 +342,8 @@ def _dataset(fit: Fit, planned: Curves, curves: Sequence[Curve]) -> xr.Dataset:
             "replay": ("run", runs["replay"].to_numpy(float)),
             "peak": ("run", [planned.learning_rate(run).max() for run in names]),
             "end_step": ("run", [planned.end_step(run) for run in names]),
+            "batch_tokens": ("run", runs["batch_tokens"].to_numpy(float)),
+            "model_size": ("run", runs["model_size"].to_numpy(float)),
             "extrapolates": ("run", [", ".join(outside[run]) for run in names]),
             "parent": ("run", runs["parent"].fillna("").astype(str).to_numpy(object).astype(str)),
             "recalibrated": ("domain", [_recalibrated(posterior, domain) for domain in fit.every_domain]),

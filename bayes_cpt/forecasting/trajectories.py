@@ -14,9 +14,8 @@ from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.forecasting.run_correlation import correlation
 from bayes_cpt.inference.fit import Fit
 from bayes_cpt.laws.features import Design, design
-from bayes_cpt.runs.curves import Curves, measured_losses
+from bayes_cpt.runs.curves import Curves, family, measured_losses
 from bayes_cpt.runs.lineage import Checkpoint
-from bayes_cpt.runs.plans import family
 from bayes_cpt.statistical_model.discrepancy import effect_dimension, effect_labels
 from bayes_cpt.statistical_model.effect_draws import in_chunks, parameters_of
 from bayes_cpt.statistical_model.likelihood import DomainModel, discrepancy, evaluate

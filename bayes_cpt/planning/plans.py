@@ -5,7 +5,6 @@ A plan is checked by `resolve` against the data, which have the parents of its r
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import product
 from math import prod
 from numbers import Integral, Real
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 
 from bayes_cpt._support.files import is_file, parse_toml, read_text
 from bayes_cpt.errors import CurvesError, DataError, ScheduleError, hint, path_shown, quoted
-from bayes_cpt.runs import schedules
+from bayes_cpt.planning import schedules
+from bayes_cpt.planning.schedules import Floats, Ints, Names, Schedule
 from bayes_cpt.runs.curve_folder import curves_from_cells
-from bayes_cpt.runs.curves import Curves
+from bayes_cpt.runs.curves import Curves, family
 from bayes_cpt.runs.schedule_checks import LEARNING_RATE_TOLERANCE, MOST_STEPS, corners
-from bayes_cpt.runs.schedules import Floats, Ints, Names, Schedule
 from bayes_cpt.runs.table_checks import Cells, cells_of_frame, listed, read_cells
 
 MOST_RUNS = 100_000
@@ -116,8 +115,8 @@ def read_plan(path: str | Path) -> Plan:
     ----------
     path
         A folder with ``runs.csv`` and ``lr.csv`` (other files are ignored), or a TOML file with the arguments of
-        `plan`. In TOML, ``[schedule]`` has ``kind`` (a key of ``bayes_cpt.runs.schedules.SCHEDULES``, or the path of a
-        CSV file of step, lr, relative to the TOML file) and the arguments of that kind.
+        `plan`. In TOML, ``[schedule]`` has ``kind`` (a key of ``bayes_cpt.planning.schedules.SCHEDULES``, or the path
+        of a CSV file of step, lr, relative to the TOML file) and the arguments of that kind.
 
     Returns
     -------
@@ -137,13 +136,14 @@ def read_plan(path: str | Path) -> Plan:
     """
     path = Path(path)
     if path.is_dir():
-        return _of_tables(str(path), {kind: read_cells(path / f"{kind}.csv", kind) for kind in ("runs", "lr")})
+        return of_tables(str(path), {kind: read_cells(path / f"{kind}.csv", kind) for kind in ("runs", "lr")})
     if path.suffix != ".toml" or not is_file(path):
         raise CurvesError(path_shown(path), ["no such plan; give a folder with runs.csv and lr.csv, or a .toml file"])
     return _grid(str(path), **_arguments(path))
 
 
-def _of_tables(source: str, found: Mapping[str, tuple[Cells | None, list[str]]]) -> Plan:
+def of_tables(source: str, found: Mapping[str, tuple[Cells | None, list[str]]]) -> Plan:
+    """Return a plan of the tables ``runs`` and ``lr``; raise `CurvesError` with the faults of unreadable ones."""
     runs, lr = found["runs"][0], found["lr"][0]
     if runs is None or lr is None:
         raise CurvesError(source, [fault for _, faults in found.values() for fault in faults])
@@ -218,7 +218,7 @@ def _grid(
             "lr": np.concatenate([member[3].lr for member in members]),
         }
     )
-    return _of_tables(source, {"runs": cells_of_frame(runs, "runs"), "lr": cells_of_frame(lr, "lr")})
+    return of_tables(source, {"runs": cells_of_frame(runs, "runs"), "lr": cells_of_frame(lr, "lr")})
 
 
 def _several(value: Any) -> list[Any]:
@@ -343,12 +343,6 @@ def _stated(everyone: Curves, given: Mapping[str, float], recorded: Mapping[str,
     yield given[run]
     yield recorded.get(run, np.nan)
     yield from (given[name] for name in reversed(everyone.lineage(run).ancestors))
-
-
-@lru_cache(maxsize=4)  # one forecast asks for it several times
-def family(planned: Curves, known: Curves) -> Curves:
-    """Join resolved runs and the data; of a run in both, the plan's schedule is used."""
-    return known.without(planned.runs.index).joined(planned)
 
 
 def _unknown_parents(runs: Cells, names: set[str]) -> Iterator[str]:

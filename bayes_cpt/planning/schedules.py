@@ -284,7 +284,7 @@ def schedule(kind: str, **fields: Any) -> Schedule:
 
     Examples
     --------
-    >>> from bayes_cpt.runs.schedules import schedule
+    >>> from bayes_cpt.planning.schedules import schedule
     >>> schedule("wsd", peak=1e-3, steps=3000).fields["decay"]
     0.2
     """

@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bayes_cpt.decisions.choose import Decision
-from bayes_cpt.decisions.limits import Limit, objective_text
+from bayes_cpt.decisions.limits import Limit
+from bayes_cpt.decisions.objectives import objective_text
 from bayes_cpt.plots.style import GREY, RED, colour_by, grid, legend_entries, put_legend, put_title
 
 MOST_NAMES = 40
@@ -43,11 +44,11 @@ def plot_decision(decision: Decision) -> Figure:
     by_replay = _varies(table["replay"])
     place = _places(table, by_replay)
     figure, axes = grid(
-        1 + len(decision.limits), 1, 7.5 if by_replay else min(14.0, 5 + 0.25 * len(table)), 2.8, sharex=True
+        1 + len(decision.question.limits), 1, 7.5 if by_replay else min(14.0, 5 + 0.25 * len(table)), 2.8, sharex=True
     )
     _candidates(axes[0, 0], table, place, "objective", by_replay)
-    axes[0, 0].set_ylabel(f"{objective_text(decision.minimise)}\n(change, nats)")
-    for limit, panel in zip(decision.limits, axes[1:, 0], strict=True):
+    axes[0, 0].set_ylabel(f"{objective_text(decision.question.minimise)}\n(change, nats)")
+    for limit, panel in zip(decision.question.limits, axes[1:, 0], strict=True):
         _candidates(panel, table, place, f"{limit.domain}_{limit.quantity}", by_replay)
         _limit(panel, table, place, limit)
     _candidate_axis(axes[-1, 0], table, by_replay)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -272,3 +272,9 @@ def measured_losses(curves: Curves) -> Mapping[tuple[str | None, int, str], floa
 def measured_steps(curves: Curves) -> dict[str, list[int]]:
     """Return the measured steps of each run."""
     return {str(run): rows["step"].unique().tolist() for run, rows in curves.losses.groupby("run")}
+
+
+@lru_cache(maxsize=4)  # one forecast asks for it several times
+def family(planned: Curves, known: Curves) -> Curves:
+    """Join resolved runs and the data; of a run in both, the plan's schedule is used."""
+    return known.without(planned.runs.index).joined(planned)

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.plans import family
+from bayes_cpt.runs.curves import Curves, family
 from bayes_cpt.runs.table_checks import listed
 
 

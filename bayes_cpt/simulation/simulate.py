@@ -10,11 +10,11 @@ from bayes_cpt.laws.areas import areas
 from bayes_cpt.laws.features import design, peak_learning_rate, with_areas
 from bayes_cpt.laws.law import Law, Terms
 from bayes_cpt.laws.shipped_laws import LAWS
-from bayes_cpt.runs import schedules
+from bayes_cpt.planning import schedules
+from bayes_cpt.planning.schedules import Schedule, constant, cosine, linear, wsd
 from bayes_cpt.runs.curve_folder import curves_from_frames
 from bayes_cpt.runs.curves import Curves
 from bayes_cpt.runs.lineage import Segment, phases_of
-from bayes_cpt.runs.schedules import Schedule, constant, cosine, linear, wsd
 
 PEAK, WARMUP, PT_STEPS, CPT_STEPS = 2e-3, 100, 6000, 3000
 LOSS = 3.0

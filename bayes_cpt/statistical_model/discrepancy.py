@@ -12,6 +12,7 @@ column, which is zero at points that the effect does not concern:
   pre-training and in continual pre-training apart;
 - ``offset``: a run from scratch as a whole lies a little above or below the law;
 - ``annealing``: a run's annealing is a little larger or smaller than the law's; the difference grows beyond the data;
+- ``annealing_by_replay``: the same, 0 at fitted replay ratios and further at ratios unlike them;
 - ``shift``: a run's distribution shift is a little larger or smaller than the law's;
 - ``transfer``: after its transfer point a run lies above or below the law, further at replay ratios unlike fitted ones;
 - ``shape``: the shift's own misfit over log forward area of continual pre-training, common to all runs.
@@ -207,11 +208,8 @@ def _shift_columns(evaluation: Evaluation) -> Array:
 
 
 def _shape_columns(evaluation: Evaluation) -> Array:
-    return _shape_modes(evaluation) * evaluation.terms.shift[..., None, :]
-
-
-def _shape_modes(evaluation: Evaluation) -> FloatArray:
-    return smooth_modes(evaluation.log_forward_area_cpt, *SHAPE_RANGE, SMOOTH_LENGTH, SHAPE_MODES)
+    modes = smooth_modes(evaluation.log_forward_area_cpt, *SHAPE_RANGE, SMOOTH_LENGTH, SHAPE_MODES)
+    return modes * evaluation.terms.shift[..., None, :]
 
 
 def _warmup_columns(evaluation: Evaluation) -> FloatArray:
@@ -242,24 +240,29 @@ def _settled(evaluation: Evaluation) -> FloatArray:
 
 def _transfer_columns(evaluation: Evaluation) -> Array:
     columns = _inherited_columns(evaluation.design, _settled(evaluation))
-    return (columns * _unlikeness(evaluation)[:, None])[cpt_runs(evaluation.design)]
+    return (columns * (1 + _from_fitted_replay(evaluation))[:, None])[cpt_runs(evaluation.design)]
 
 
 def _transfer_total(evaluation: Evaluation, effects: Array) -> Array:
-    scaled = _of_all_runs(evaluation.design, effects) * _unlikeness(evaluation)
+    scaled = _of_all_runs(evaluation.design, effects) * (1 + _from_fitted_replay(evaluation))
     return _inherited_total(evaluation.design, _settled(evaluation), scaled)
 
 
-def _unlikeness(evaluation: Evaluation) -> FloatArray:
-    """Return, by run, 1 at a fitted replay ratio, and 1 more for each e-fold of the shares of data to the nearest."""
+def _annealing_by_replay_columns(evaluation: Evaluation) -> Array:
+    columns = _inherited_columns(evaluation.design, evaluation.terms.annealing)
+    return (columns * _from_fitted_replay(evaluation)[:, None])[..., cpt_runs(evaluation.design), :]
+
+
+def _from_fitted_replay(evaluation: Evaluation) -> FloatArray:
+    """Return, by run, the e-folds of the shares of old and of new data to the nearest fitted replay ratio."""
     fitted = np.array(evaluation.fitted_range.replays_cpt)
     if not fitted.size:
-        return np.ones(len(evaluation.design.runs))
+        return np.zeros(len(evaluation.design.runs))
     replay = evaluation.design.features["replay_ratio"][evaluation.design.start]
     of_old, of_new = (
         _e_folds(share(replay), share(fitted)) for share in (lambda ratio: ratio, lambda ratio: 1 - ratio)
     )
-    return 1 + (of_old + of_new).min(axis=0)
+    return (of_old + of_new).min(axis=0)
 
 
 def _e_folds(shares: FloatArray, fitted: FloatArray) -> FloatArray:
@@ -275,10 +278,6 @@ def _from_nearest(peaks: FloatArray, fitted: tuple[float, ...]) -> FloatArray:
     nearest = np.abs(distance).argmin(axis=0)
     found = distance[nearest, np.arange(peaks.size)]
     return np.where(np.abs(found) > SAME_PEAK, found, 0.0)
-
-
-def _shape_total(evaluation: Evaluation, effects: Array) -> Array:
-    return (effects @ _shape_modes(evaluation)) * evaluation.terms.shift
 
 
 def _annealing_total(evaluation: Evaluation, effects: Array) -> Array:
@@ -320,9 +319,10 @@ COMPONENTS: Registry[Component] = Registry(
         "peak": Component(_peak_columns, common=2),
         "offset": Component(lambda evaluation: _root(evaluation.design), root_runs),
         "annealing": Component(_annealing_columns, all_runs, total=_annealing_total),
+        "annealing_by_replay": Component(_annealing_by_replay_columns, cpt_runs, suits=suits_shifted_curves),
         "shift": Component(_shift_columns, cpt_runs, suits=suits_shifted_curves, total=_shift_total),
         "transfer": Component(_transfer_columns, cpt_runs, suits=suits_shifted_curves, total=_transfer_total),
-        "shape": Component(_shape_columns, common=SHAPE_MODES, suits=suits_shifted_curves, total=_shape_total),
+        "shape": Component(_shape_columns, common=SHAPE_MODES, suits=suits_shifted_curves),
     },
 )
 """Components by name. A model file uses one by giving its scale a prior, as ``annealing_scale`` for ``annealing``."""

@@ -1,58 +1,19 @@
 """Choosing, on artificial draws whose answers are known by hand."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from artificial import FOUR_DRAWS, forecast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayes_cpt.decisions.choose import Decision, answer, decide
+from bayes_cpt.decisions.answers import answer
+from bayes_cpt.decisions.choose import Decision, decide
 from bayes_cpt.decisions.limits import at_most
 from bayes_cpt.decisions.risk import RISKS
 from bayes_cpt.errors import BayesCptError, DataError
-
-TRANSFER = {"pt": 2.0, "cpt": 3.0}
-
-
-def forecast(changes: Mapping[str, Mapping[str, Sequence[float]]], end_step: Sequence[int] | None = None) -> xr.Dataset:
-    """Forecast with the given draws of the change by run and domain at the end of each run, and noise before it."""
-    runs, domains = list(changes), list(next(iter(changes.values())))
-    change = np.array([[changes[run][domain] for run in runs] for domain in domains])  # (domain, run, draw)
-    transfer = np.array([TRANSFER[domain] for domain in domains])
-    ends = np.full(len(runs), 100) if end_step is None else np.asarray(end_step)
-    steps = np.array([0, 50, *np.unique(ends[ends > 50])])
-    final = (transfer[:, None, None] + change).transpose(2, 1, 0)[None]  # (chain, draw, run, domain)
-    loss = np.random.default_rng(0).normal(5, 1, (*final.shape, steps.size))
-    loss[:] = np.where(steps > ends[:, None, None], np.nan, loss)
-    np.put_along_axis(loss, np.searchsorted(steps, ends)[None, None, :, None, None], final[..., None], axis=-1)
-    return xr.Dataset(
-        {
-            "loss": (("chain", "draw", "run", "domain", "step"), loss),
-            "transfer_loss": (("chain", "draw", "run", "domain"), np.broadcast_to(transfer, final.shape)),
-        },
-        {
-            "run": runs,
-            "domain": domains,
-            "step": steps,
-            "replay": ("run", np.linspace(0, 0.5, len(runs))),
-            "peak": ("run", np.full(len(runs), 1e-3)),
-            "end_step": ("run", ends),
-            "parent": ("run", ["base"] * len(runs)),
-        },
-        {"warning": ""},
-    )
-
-
-FOUR_DRAWS = forecast(
-    {
-        "bold": {"pt": [0.1, 0.2, 0.3, 0.4], "cpt": [-1.0, -1.0, -1.0, -1.0]},
-        "even": {"pt": [0.0, 0.1, 0.1, 0.2], "cpt": [-0.6, -0.6, -0.8, -0.8]},
-        "meek": {"pt": [0.0, 0.0, 0.0, 0.0], "cpt": [-0.3, -0.3, -0.3, -0.9]},
-    }
-)
 
 
 def by_run(decision: Decision, column: str) -> dict[Any, Any]:
@@ -83,7 +44,7 @@ def test_shares_and_regret_are_counted_draw_by_draw():
 def test_limits_exclude_and_only_feasible_candidates_are_compared():
     limit = at_most("pt", change=0.15, probability=0.75)
     decision = decide(FOUR_DRAWS, {"pt": 0.5, "cpt": 0.5}, [limit, limit])
-    assert decision.limits == (limit,)
+    assert decision.question.limits == (limit,)
     assert by_run(decision, f"probability {limit}") == {"bold": 0.25, "even": 0.75, "meek": 1.0}
     assert by_run(decision, f"meets {limit}") == {"bold": False, "even": True, "meek": True}
     assert by_run(decision, f"needs {limit}") == pytest.approx({"bold": 0.3, "even": 0.1, "meek": 0.0})
@@ -237,4 +198,41 @@ def test_the_answer_has_the_question_the_cost_and_the_next_best():
 
 def test_the_answer_includes_the_warning_of_the_forecast():
     shaky = FOUR_DRAWS.assign_attrs(warning="R-hat of 1.3: do not trust this.")
-    assert answer(decide(shaky, {"pt": 1})).endswith("Warning: R-hat of 1.3: do not trust this.")
+    assert answer(decide(shaky, {"pt": 1})).startswith("Warning: R-hat of 1.3: do not trust this.\n")
+
+
+def test_all_limits_at_once_may_be_required_too():
+    """Each limit is met in three of four draws, both at once in two of them."""
+    either = {"pt": [0.0, 0.0, 0.0, 1.0], "cpt": [1.0, 0.0, 0.0, 0.0]}
+    draws = forecast({"a": either, "b": {"pt": [1.0] * 4, "cpt": [1.0] * 4}})
+    limits = [at_most(domain, change=0.5, probability=0.75) for domain in ("pt", "cpt")]
+    assert decide(draws, {"pt": 1}, limits).chosen == "a"
+    assert by_run(decide(draws, {"pt": 1}, limits), "probability_all_limits") == {"a": 0.5, "b": 0.0}
+    assert decide(draws, {"pt": 1}, limits, joint=0.5).chosen == "a"
+    firmer = decide(draws, {"pt": 1}, limits, joint=0.6)
+    assert firmer.chosen is None
+    assert "meets all limits at once with probability 0.5, 0.6 required" in firmer.conclusion
+    with pytest.raises(BayesCptError, match="joint probability of all limits is 1; it must lie between 0 and 1"):
+        decide(draws, {"pt": 1}, limits, joint=1.0)
+
+
+def test_the_worst_regret_is_the_mean_over_the_worst_draws():
+    changes = np.zeros(100)
+    changes[:10] = np.arange(10)
+    decision = decide(forecast({"a": {"pt": changes.tolist()}, "b": {"pt": [0.0] * 100}}), {"pt": 1})
+    assert by_run(decision, "cvar_regret") == pytest.approx({"a": 4.5, "b": 0.0})
+
+
+def test_a_choice_where_nothing_was_measured_says_so_first():
+    outside = FOUR_DRAWS.assign_coords(extrapolates=("run", ["replay", "", ""]))
+    assert decide(outside, {"cpt": 1}).conclusion.startswith(
+        "The best lies where nothing was measured (replay): measure"
+    )
+    assert by_run(decide(outside, {"pt": 1}), "extrapolates") == {"bold": "replay", "even": "", "meek": ""}
+    assert decide(outside, {"pt": 1}).conclusion.startswith("Choose meek")
+
+
+def test_the_table_has_the_warning_of_the_fit():
+    assert "warning" not in decide(FOUR_DRAWS, {"pt": 1}).table
+    shaky = FOUR_DRAWS.assign_attrs(warning="not converged", findings="a spike\nan offset")
+    assert set(decide(shaky, {"pt": 1}).table["warning"]) == {"not converged; a spike; an offset"}

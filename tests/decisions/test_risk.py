@@ -21,6 +21,7 @@ CLOSED_FORMS: dict[str, tuple[tuple[float, ...], Callable[[float], Any]]] = {
     "mean": ((0.0,), lambda _: MEAN),
     "quantile": (PROBABILITIES, lambda p: norm.ppf(p, MEAN, SD)),
     "cvar": (PROBABILITIES, lambda p: MEAN + SD * norm.pdf(norm.ppf(p)) / (1 - p)),
+    "mean-variance": ((0.0, 0.5, 2.0), lambda price: MEAN + price * SD**2),
     "chance": ((1.0, 1.5, 2.0, 2.5, 3.0), lambda level: norm.sf(level, MEAN, SD)),
 }
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bayes_cpt.errors import DataError
 from bayes_cpt.laws.areas import Areas, areas, jump_area
+from bayes_cpt.planning.schedules import constant, cosine, learning_rates, linear
 from bayes_cpt.runs.lineage import Segment
-from bayes_cpt.runs.schedules import constant, cosine, learning_rates, linear
 
 type Rates = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from bayes_cpt._support.typing import FloatArray, IntArray
 from bayes_cpt.laws.areas import forward_area, progress_rows, progress_weights
+from bayes_cpt.planning.schedules import cosine, learning_rates, wsd
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of
-from bayes_cpt.runs.schedules import cosine, learning_rates, wsd
 
 PEAK = 2e-3
 SCHEDULES = {"decay": wsd(PEAK, 600, 50, decay=0.3), "cosine": cosine(PEAK, 600, 50)}

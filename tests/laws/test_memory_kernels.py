@@ -18,8 +18,8 @@ from bayes_cpt.laws.memory_kernels import (
     multi_power_warmup_rows,
     multi_power_weights,
 )
+from bayes_cpt.planning.schedules import cosine, learning_rates, wsd
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of
-from bayes_cpt.runs.schedules import cosine, learning_rates, wsd
 
 PEAK = 2e-3
 SHAPES = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bayes_cpt._support.typing import FloatArray
 from bayes_cpt.laws.memory_kernels import EXPONENTIAL, FASTEST, RELAXING
+from bayes_cpt.planning.schedules import constant, cosine, learning_rates, wsd
 from bayes_cpt.runs.lineage import Phase, Segment, phases_of
-from bayes_cpt.runs.schedules import constant, cosine, learning_rates, wsd
 
 PEAK = 2e-3
 SCHEDULES = {"decay": wsd(PEAK, 600, 50, decay=0.3), "cosine": cosine(PEAK, 600, 50)}

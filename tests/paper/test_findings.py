@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayes_cpt.laws.law import Terms
 from bayes_cpt.laws.terms import distribution_shift
-from bayes_cpt.runs.schedules import Schedule, constant, cosine, learning_rates, linear, wsd
+from bayes_cpt.planning.schedules import Schedule, constant, cosine, learning_rates, linear, wsd
 from bayes_cpt.simulation.published import (
     HALF_REPLAY,
     KNOWLEDGE_PILE,

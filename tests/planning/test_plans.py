@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayes_cpt.errors import CurvesError
-from bayes_cpt.runs import schedules
+from bayes_cpt.planning import schedules
+from bayes_cpt.planning.plans import LEARNING_RATE_TOLERANCE, family, plan, read_plan, resolve
+from bayes_cpt.planning.schedules import Schedule
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
 from bayes_cpt.runs.curves import Curves
-from bayes_cpt.runs.plans import LEARNING_RATE_TOLERANCE, family, plan, read_plan, resolve
-from bayes_cpt.runs.schedules import Schedule
 
 SHORT = schedules.wsd(peak=1e-3, steps=10, warmup=2)
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayes_cpt.errors import ScheduleError
-from bayes_cpt.runs import schedules
+from bayes_cpt.planning import schedules
+from bayes_cpt.planning.schedules import SCHEDULES, Schedule, expand, learning_rates
 from bayes_cpt.runs.schedule_checks import DECAY_SHAPES
-from bayes_cpt.runs.schedules import SCHEDULES, Schedule, expand, learning_rates
 
 MICROCPT = Path(__file__).parents[2] / "data" / "microcpt" / "lr.csv"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import bayes_cpt as bc
-from bayes_cpt.runs.schedules import Schedule
+from bayes_cpt.planning.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mutations import sound
 
 import bayes_cpt as bc
+from bayes_cpt.planning.schedules import Schedule
 from bayes_cpt.plausibility.outliers import COLUMNS, outlying_points, without
-from bayes_cpt.runs.schedules import Schedule
 
 
 def with_points(curves: bc.Curves, run: str, domain: str, changes: dict[int, float]) -> bc.Curves:

@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bayes_cpt.decisions.choose import decide
+from bayes_cpt.decisions.front import front
 from bayes_cpt.decisions.limits import at_most
+from bayes_cpt.decisions.sensitivity import sensitivity
 from bayes_cpt.errors import DataError
 from bayes_cpt.plots.curves import plot_curves
 from bayes_cpt.plots.decisions import MOST_GROUPS, plot_decision
 from bayes_cpt.plots.forecasts import plot_forecast, plot_prior_predictive
+from bayes_cpt.plots.trade_offs import plot_front, plot_sensitivity
 from bayes_cpt.runs.curve_folder import read_curves
 from bayes_cpt.runs.curves import Curves, select
 
@@ -69,6 +72,7 @@ GRID = forecast(
     [1e-3, 1e-3, 1e-3, 2e-3, 2e-3, 2e-3],
 )
 LIMITS = [at_most("pt", change=-0.5), at_most("cpt", loss=2.9)]
+MOVED = decide(GRID, {"pt": 1, "cpt": 1}, LIMITS[:1])
 
 
 def legend(figure: Figure) -> set[str]:
@@ -96,6 +100,8 @@ def figures(curves: Curves) -> dict[str, Figure]:
         "end only": plot_forecast(TWO.sel(step=[30, 50])),
         "decision": plot_decision(decide(GRID, {"pt": 1, "cpt": 1}, LIMITS)),
         "side by side": plot_decision(decide(GRID.sel(run=["r0", "r3"]), {"pt": 1}, LIMITS)),
+        "front": plot_front(decide(GRID, {"pt": 1, "cpt": 1}, LIMITS)),
+        "moves": plot_sensitivity(MOVED, sensitivity(MOVED, GRID)),
         "no choice": plot_decision(decide(GRID, {"pt": 1}, [at_most("pt", change=-5)])),
         "prior": plot_prior_predictive(TWO),
     }
@@ -105,8 +111,11 @@ def test_axes_have_units_nothing_is_cut_off_and_the_legend_covers_no_panel_or_ti
     for name, figure in figures(tiny).items():
         labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
         assert labels, name
-        assert all("nats" in label or label == "learning rate" for label in labels), name
-        assert figure.axes[-1].get_xlabel(), name
+        units = ("nats", "learning rate", "probability")
+        assert all(any(unit in label for unit in units) for label in labels), name
+        assert [axes for axes in figure.axes if axes.get_label() != "<colorbar>"][-1].get_xlabel() or name == "moves", (
+            name
+        )
         figure.canvas.draw()
         inside, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         assert min(inside.x0, inside.y0) >= -0.01, name
@@ -189,7 +198,14 @@ def test_runs_that_do_not_fit_in_a_figure_are_left_out_with_a_note_or_refused():
 
 def test_a_warning_is_shown_in_every_figure_of_a_forecast():
     shaky = TWO.assign_attrs(warning="Not converged.")
-    for figure in (plot_forecast(shaky), plot_prior_predictive(shaky), plot_decision(decide(shaky, {"pt": 1}))):
+    decision = decide(shaky, {"pt": 1, "cpt": 1})
+    for figure in (
+        plot_forecast(shaky),
+        plot_prior_predictive(shaky),
+        plot_decision(decision),
+        plot_front(decision),
+        plot_sensitivity(decision, sensitivity(decision, shaky)),
+    ):
         assert "Not converged." in title(figure)
 
 
@@ -232,6 +248,27 @@ def test_a_decision_has_a_colour_for_what_else_varies_and_marks_choice_and_breac
     )
     assert title(figure) == f"Chosen: {decision.chosen}"
     assert 0 < len(hollow(figure.axes[0])) == (~decision.table["feasible"]).sum() < 6
+
+
+def test_the_front_joins_what_no_other_candidate_beats():
+    decision = decide(GRID, {"pt": 1, "cpt": 1})
+    axes = plot_front(decision).axes[0]
+    table = front(decision)
+    joined = {tuple(point) for line in axes.lines if xs(line).size for point in zip(*line.get_data(), strict=True)}
+    best = table[table["front_of_means"]]
+    assert joined == set(zip(best["pt_mean"], best["cpt_mean"], strict=True))
+
+
+def test_moves_have_a_panel_each_and_mark_what_was_asked_and_where_nothing_is_allowed():
+    figure = plot_sensitivity(MOVED, sensitivity(MOVED, GRID))
+    assert [axes.get_xlabel() for axes in figure.axes if axes.get_visible()] == [
+        "weight of pt",
+        f"bound of {LIMITS[0]} (nats)",
+        f"probability of {LIMITS[0]}",
+    ]
+    assert "asked" in legend(figure)
+    none = decide(GRID, {"pt": 1}, [at_most("pt", change=-5)])
+    assert "no candidate meets the limits" in legend(plot_sensitivity(none, sensitivity(none, GRID)))
 
 
 def hollow(axes: Axes) -> np.ndarray:

@@ -16,9 +16,9 @@ from bayes_cpt.errors import SpecError
 from bayes_cpt.laws.features import Design, FittedRange, design, with_areas
 from bayes_cpt.laws.law import Terms
 from bayes_cpt.laws.shipped_laws import LAWS
+from bayes_cpt.planning.schedules import constant, wsd
 from bayes_cpt.posterior.low_rank_op import marginal_log_likelihood
 from bayes_cpt.runs.curve_folder import curves_from_frames, read_curves
-from bayes_cpt.runs.schedules import constant, wsd
 from bayes_cpt.statistical_model.discrepancy import (
     COMPONENTS,
     SMOOTH_MODES,
@@ -30,7 +30,7 @@ from bayes_cpt.statistical_model.discrepancy import (
     root_runs,
 )
 from bayes_cpt.statistical_model.likelihood import effects_given_losses
-from bayes_cpt.statistical_model.low_rank_gaussian import draw_effects
+from bayes_cpt.statistical_model.low_rank_gaussian import draw_effects, factor, log_density, value_and_gradient
 
 OWN = {"L0": 1.5, "A": 0.05, "alpha": 0.5, "C1": 4.0, "C2": 5.0, "B": 0.6, "E": 200.0, "beta": 0.3}
 OWN |= {"replay_scale": 0.03, "replay_exponent": 0.5, "replay_slowing": 0.0, "rate_exponent": 0.0, "a1": 0.0}
@@ -338,3 +338,29 @@ def test_effects_that_look_alike_are_drawn_all_the_same():
     )
     assert np.isfinite(effects).all()
     assert (effects @ column[None].repeat(6, axis=0))[0] == pytest.approx(effects.sum() * column)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e8, 1e12])
+def test_the_density_is_never_above_the_highest_possible_however_large_the_effects(scale: float):
+    """Rounding once made it so high, where effects are large and look alike, that chains settled there."""
+    random = np.random.default_rng(1)
+    columns = scale * (1 + 1e-6 * random.standard_normal((8, 40)))
+    residual = scale * (3 + 1e-3 * random.standard_normal(40))
+    weight = np.full(40, 1e4)
+    highest = -np.log(np.diagonal(factor(weight, columns).lower)).sum()
+    assert value_and_gradient(residual, weight, columns)[0] <= highest
+    assert log_density(residual[None], 1 / weight[None], columns[None])[0] <= highest - 20 * np.log(2 * np.pi / 1e4)
+
+
+def test_annealing_departs_further_the_less_the_replay_ratio_is_like_a_fitted_one(evaluation: Evaluation):
+    """At shares of 0.1 more than none, 0.5 lies log(11) from 0; the tiny runs have replay ratios 0 and 0.5."""
+
+    def columns(name: str, *ratios: float) -> FloatArray:
+        fitted = replace(evaluation.fitted_range, replays_cpt=ratios)
+        return COMPONENTS[name].columns(replace(evaluation, fitted_range=fitted))
+
+    assert not columns("annealing_by_replay", 0.0, 0.5).any()
+    without, half = columns("annealing_by_replay", 0.0)
+    assert not without.any()
+    of_runs = columns("annealing", 0.0)[cpt_runs(evaluation.design)]
+    np.testing.assert_allclose(half, np.log(11) * of_runs[1], rtol=1e-12)

@@ -10,8 +10,8 @@ from conftest import history
 import bayes_cpt as bc
 from bayes_cpt.errors import DataError, SpecError
 from bayes_cpt.laws.memory_kernels import RELAXING
+from bayes_cpt.planning.schedules import Schedule
 from bayes_cpt.runs.lineage import Segment, phases_of
-from bayes_cpt.runs.schedules import Schedule
 from bayes_cpt.simulation.published import KNOWLEDGE_PILE
 from bayes_cpt.simulation.simulate import simulate
 from bayes_cpt.statistical_model.stated_priors import (
