@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bayes_cpt.evaluation.left_out_scales import learn_scales
     from bayes_cpt.evaluation.scores import read_scores
     from bayes_cpt.evaluation.verdict import means, verdict
-    from bayes_cpt.forecasting.forecast import forecast
+    from bayes_cpt.forecasting.forecast import forecast, forecast_ends
     from bayes_cpt.forecasting.forecast_table import read_points, table
     from bayes_cpt.forecasting.predictive_checks import predictive_check, prior_predictive
     from bayes_cpt.forecasting.whole_curves import whole_curve_interval
@@ -77,7 +77,7 @@ _HOMES = {
     "evaluation.left_out_scales": ("learn_scales",),
     "evaluation.scores": ("read_scores",),
     "evaluation.verdict": ("means", "verdict"),
-    "forecasting.forecast": ("forecast",),
+    "forecasting.forecast": ("forecast", "forecast_ends"),
     "forecasting.predictive_checks": ("predictive_check", "prior_predictive"),
     "forecasting.whole_curves": ("whole_curve_interval",),
     "forecasting.forecast_table": ("read_points", "table"),
@@ -156,6 +156,7 @@ __all__ = [
     "fit",
     "fit_average",
     "forecast",
+    "forecast_ends",
     "from_points",
     "front",
     "in_words",

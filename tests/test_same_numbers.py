@@ -45,6 +45,20 @@ def test_a_plan_is_forecast_as_before(posterior: bc.Fit, plan: bc.Plan):
     assert_same(bc.table(bc.forecast(posterior, plan, every=500, seed=3)), "plan_forecast.csv")
 
 
+def test_ends_alone_are_those_of_whole_forecasts(posterior: bc.Fit, plan: bc.Plan, monkeypatch: pytest.MonkeyPatch):
+    planned = bc.resolve(plan, posterior.curves)
+    whole = bc.forecast(posterior, planned, steps={str(run): [3000] for run in planned.runs.index}, seed=3)
+    monkeypatch.setattr("bayes_cpt.forecasting.forecast.RUNS_AT_A_TIME", 2)
+    ends = bc.forecast_ends(posterior, plan, seed=3)
+    assert list(ends["run"].values) == list(whole["run"].values)
+    np.testing.assert_allclose(ends["loss"], whole["loss"].sel(step=3000), rtol=1e-6)
+    limits = [bc.at_most("pt", change=0.2)]
+    tables = [bc.decide(draws, {"pt": 0.5, "cpt": 0.5}, limits).table for draws in (whole, ends)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, check_dtype=False)
+    with pytest.raises(bc.BayesCptError, match="has the ends of runs alone"):
+        bc.decide(ends, {"pt": 1}, at="best")
+
+
 def test_a_decision_is_made_as_before(posterior: bc.Fit, plan: bc.Plan):
     ends = bc.forecast(posterior, plan, every=3000, seed=3)
     decision = bc.decide(ends, {"pt": 0.5, "cpt": 0.5}, [bc.at_most("pt", change=0.2)])

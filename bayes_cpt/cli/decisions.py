@@ -113,8 +113,7 @@ def decide(
 
 def _forecast(fitted: "bc.Fit | bc.Average", planned: "bc.Curves", whole: bool, seed: int) -> "xr.Dataset":
     """Forecast the ends of runs, or their whole curves if these are needed."""
-    ends = {str(run): [planned.end_step(str(run))] for run in planned.runs.index}
-    return bc.forecast(fitted, planned, steps=None if whole else ends, seed=seed)
+    return (bc.forecast if whole else bc.forecast_ends)(fitted, planned, seed=seed)
 
 
 def _own(compare_to: str, planned: "bc.Curves", fitted: "bc.Fit | bc.Average") -> "bc.Curves":

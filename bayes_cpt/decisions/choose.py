@@ -84,7 +84,7 @@ def decide(
     forecast
         Draws of ``loss`` (chain, draw, run, domain, step) and ``transfer_loss`` (chain, draw, run, domain), in nats,
         with coordinates replay, peak, end_step and parent on run, and batch_tokens and model_size to price tokens and
-        FLOPs; see `bayes_cpt.forecast`.
+        FLOPs; see `bayes_cpt.forecast`, and `bayes_cpt.forecast_ends` for many candidates.
     minimise
         Weight per domain, 0 or more, and price per unit of ``steps``, ``tokens`` or ``flops``, in nats; see
         `bayes_cpt.parse_objective`. Or a function from the draws of

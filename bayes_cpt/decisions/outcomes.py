@@ -85,11 +85,7 @@ def outcomes(forecast: xr.Dataset, question: Question) -> xr.Dataset:
     """
     ends = forecast["end_step"]
     _check(forecast)
-    if question.at == "end":
-        loss = forecast["loss"].sel(step=ends).drop_vars("step")
-        found = _with_costs(loss, forecast)
-    else:
-        found = _at_best(forecast, question)
+    found = _with_costs(_at_end(forecast), forecast) if question.at == "end" else _at_best(forecast, question)
     unknown = ends[found["change"].isnull().any(["chain", "draw", "domain"])]
     if unknown.size:
         raise DataError(_lacks(unknown[0], "has no loss there or at the transfer point; candidates must be CPT runs"))
@@ -103,9 +99,16 @@ def _check(forecast: xr.Dataset) -> None:
     ends = forecast["end_step"]
     if not ends.size:
         raise DataError("The forecast has no run; give a plan with at least one candidate.")
-    absent = ends[~ends.isin(forecast["step"])]
+    absent = ends[~ends.isin(forecast["step"])] if "step" in forecast.dims else ends[:0]
     if absent.size:
         raise DataError(_lacks(absent[0], "is not a step of the forecast; add it to the steps of the forecast"))
+
+
+def _at_end(forecast: xr.Dataset) -> xr.DataArray:
+    """Return the loss at the end of each run; a forecast without steps has no other."""
+    if "step" not in forecast.dims:
+        return forecast["loss"]
+    return forecast["loss"].sel(step=forecast["end_step"]).drop_vars("step")
 
 
 def _lacks(end: xr.DataArray, what: str) -> str:
@@ -119,8 +122,9 @@ def _with_costs(loss: xr.DataArray, forecast: xr.Dataset) -> xr.Dataset:
 
 def _curves(forecast: xr.Dataset) -> xr.Dataset:
     """Return loss and change at all steps after the transfer point, with the costs of the whole run."""
-    after = forecast["step"] > 0
-    between = after & (forecast["step"] < forecast["end_step"].max())
+    steps = forecast["step"] if "step" in forecast.dims else forecast["end_step"][:0]
+    after = steps > 0
+    between = after & (steps < forecast["end_step"].max())
     if not between.any():
         raise DataError(
             "The forecast has the ends of runs alone; a limit for all steps (throughout) and the best checkpoint need "

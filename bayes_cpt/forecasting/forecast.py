@@ -41,6 +41,8 @@ STRETCH = "stretch"
 """Draws of a factor of the width of forecasts, by domain, in a fit that learnt it from left-out runs."""
 POINTS_AT_A_TIME = 1_000
 """Number of points of planned runs in a batch."""
+RUNS_AT_A_TIME = 1_000
+"""Number of runs of which the ends are forecast at once; they are of similar length, so that few steps are empty."""
 
 
 class Curve(NamedTuple):
@@ -122,6 +124,41 @@ def forecast(
     factor = np.average([one["recalibrated"] for one in drawn], axis=0, weights=[one.sizes["draw"] for one in drawn])
     coords = {"draw": np.arange(together.sizes["draw"]), "recalibrated": ("domain", factor)}
     return together.assign_coords(coords).assign_attrs(warning=warning)
+
+
+def forecast_ends(fit: Fit | Average, plan: Plan | Curves, *, draws: int = 800, seed: int = 1) -> xr.Dataset:
+    """Forecast the last losses of planned runs alone: in less time and memory, for many candidates of a decision.
+
+    Parameters
+    ----------
+    fit, plan, draws, seed
+        See `forecast`.
+
+    Returns
+    -------
+    Dataset
+        That of `forecast`, in single precision and without the dimension step: ``loss`` and ``transfer_loss`` (chain,
+        draw, run, domain), at the end of each run.
+
+    Raises
+    ------
+    DataError, CurvesError
+        If the plan does not fit the data.
+
+    Examples
+    --------
+    >>> bc.decide(bc.forecast_ends(fit, plan), {"pt": 0.5, "cpt": 0.5})  # doctest: +SKIP
+    """
+    planned = plan if isinstance(plan, Curves) else resolve(plan, fit.curves)
+    ends = {str(run): planned.end_step(str(run)) for run in planned.runs.index}
+    by_end = sorted(ends, key=ends.__getitem__)
+    found: list[xr.Dataset] = []
+    for first in range(0, len(by_end), RUNS_AT_A_TIME):
+        some = by_end[first : first + RUNS_AT_A_TIME]
+        part = forecast(fit, planned, steps={run: [ends[run]] for run in some}, draws=draws, seed=seed)
+        last = part[["loss"]].sel(step=part["end_step"]).drop_vars("step")
+        found.append(last.merge(part[["transfer_loss"]]).astype(np.float32).assign_attrs(part.attrs))
+    return xr.concat(found, "run", combine_attrs="override").sel(run=list(ends))
 
 
 def _shares(average: Average, draws: int) -> list[Fit]:
