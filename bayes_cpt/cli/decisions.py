@@ -36,8 +36,8 @@ Risk = Annotated[
         help='Risk measure of the objective: mean, "quantile @ 0.9", "cvar @ 0.9", "mean-variance @ 1" or "chance @ 0".'
     ),
 ]
-Of = Annotated[str, typer.Option("--of", help="Weigh the change of losses since the start of the run, or the loss.")]
-At = Annotated[str, typer.Option("--at", help="Weigh the end of each run, or its best checkpoint.")]
+Of = Annotated[str, typer.Option("--of", help="What is weighed: change, of the loss since the run began, or loss.")]
+At = Annotated[str, typer.Option("--at", help="Where it is weighed: end of each run, or best, its best checkpoint.")]
 Joint = Annotated[
     float | None, typer.Option(help="Probability with which all limits must be met at once, between 0 and 1.")
 ]
