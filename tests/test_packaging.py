@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-OWN = {"artificial", "bayes_cpt", "conftest", "mutations"}
+OWN = {"artificial", "bayes_cpt", "conftest", "mutations", "open_checkpoint"}
 
 
 def distribution(requirement: str) -> str:
