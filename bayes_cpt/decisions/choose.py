@@ -62,6 +62,21 @@ class Decision:
     conclusion: str
     question: Question
 
+    @property
+    def minimise(self) -> Minimise:
+        """The objective."""
+        return self.question.minimise
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, without repeats."""
+        return self.question.limits
+
+    @property
+    def risk(self) -> str:
+        """The risk measure."""
+        return self.question.risk
+
 
 def decide(
     forecast: xr.Dataset,

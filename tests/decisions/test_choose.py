@@ -44,7 +44,8 @@ def test_shares_and_regret_are_counted_draw_by_draw():
 def test_limits_exclude_and_only_feasible_candidates_are_compared():
     limit = at_most("pt", change=0.15, probability=0.75)
     decision = decide(FOUR_DRAWS, {"pt": 0.5, "cpt": 0.5}, [limit, limit])
-    assert decision.question.limits == (limit,)
+    assert decision.limits == (limit,)
+    assert (decision.minimise, decision.risk) == ({"pt": 0.5, "cpt": 0.5}, "mean")
     assert by_run(decision, f"probability {limit}") == {"bold": 0.25, "even": 0.75, "meek": 1.0}
     assert by_run(decision, f"meets {limit}") == {"bold": False, "even": True, "meek": True}
     assert by_run(decision, f"needs {limit}") == pytest.approx({"bold": 0.3, "even": 0.1, "meek": 0.0})
