@@ -54,7 +54,11 @@ def test_a_run_of_the_plan_may_be_the_own_plan(run: Run, fit_file: Path, tmp_pat
     [
         (["--at", "middle"], ["at must be 'end' or 'best', not 'middle'"]),
         (["--of", "perplexity"], ["of must be 'change' or 'loss', not 'perplexity'"]),
-        (["--joint", "90"], ["joint probability of all limits is 90; it must lie between 0 and 1"]),
+        (["--joint", "0.9"], ["A joint probability is of meeting limits, and there is none"]),
+        (
+            ["--limit", "pt <= 3", "--joint", "90"],
+            ["joint probability of all limits is 90; it must lie between 0 and 1"],
+        ),
         (["--compare-to", "nobody"], ["'nobody' is neither a run of the plan nor a plan", "_peak0.001_steps300"]),
         (["--compare-to", "PLAN"], ["has 4 runs; give a plan of one run"]),
         (["--limit", "pt <= 3 always"], ["not of the form"]),

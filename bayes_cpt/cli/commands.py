@@ -334,7 +334,6 @@ def compare(
     return 0 if converged else NOT_CONVERGED
 
 
-@app.command()
 def demo(output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo")) -> int:
     """Fit, forecast, backtest and decide on the shipped curves, and write figures and a report to a folder."""
     check_outputs(output / "report.html")

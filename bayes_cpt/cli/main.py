@@ -7,12 +7,13 @@ import warnings
 
 import typer
 
-from bayes_cpt.cli.commands import app
+from bayes_cpt.cli.commands import app, demo
 from bayes_cpt.cli.decisions import decide
 from bayes_cpt.cli.output import BAD_INPUT, FAULT, INTERRUPTED, findings_as_lines
 from bayes_cpt.errors import BayesCptError, readable
 
 app.command()(decide)
+app.command()(demo)
 
 DEBUG = "--debug"
 """Option of every command: show where an error arose, and the warnings of libraries."""

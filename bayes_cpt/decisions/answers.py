@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from bayes_cpt.decisions.choose import Decision, decide, ranked
 from bayes_cpt.decisions.objectives import objective_text
-from bayes_cpt.decisions.outcomes import Question, samples
+from bayes_cpt.decisions.outcomes import ALL, Question, samples
 from bayes_cpt.decisions.words import (
-    ALL,
     by,
     identity,
     losses,
@@ -90,7 +89,7 @@ def judge(decision: Decision, own: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        First the own plan, then those near it, with the columns of the table of a decision, and: best, the best
+        First the own plan, then those near it: what the table of a decision says of one candidate, and best, the best
         candidate (chosen, or closest to the limits); worse_mean, worse_q05, worse_q95 (objective minus that of the
         best candidate, draw by draw); probability_better than it; against_own_mean, _q05, _q95 (objective minus that
         of the own plan).

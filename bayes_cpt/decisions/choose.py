@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bayes_cpt.decisions.limits import Limit
 from bayes_cpt.decisions.objectives import COSTS, Minimise, Quantity
-from bayes_cpt.decisions.outcomes import Question, When, check_question, limited, outcomes, samples
+from bayes_cpt.decisions.outcomes import ALL, Question, When, check_question, limited, outcomes, samples
 from bayes_cpt.decisions.risk import cvar, resolve_risk
-from bayes_cpt.decisions.words import ALL, conclusion, reason, warnings
+from bayes_cpt.decisions.words import conclusion, reason, warnings
 
 FIELDS = ("replay", "peak", "end_step", "parent")
 REGRET_LEVEL = 0.9
@@ -126,7 +126,8 @@ def decide(
     DataError
         If a domain is unknown, there is no candidate, or the forecast lacks what is weighed.
     BayesCptError
-        If a weight is negative or not finite, the risk measure or its level is unknown, or ``joint`` is out of range.
+        If a weight is negative or not finite, the risk measure or its level is unknown, or ``joint`` is out of range
+        or there is no limit for it.
 
     References
     ----------
@@ -187,7 +188,8 @@ def _summary(name: str, found: Array) -> Columns:
 
 def _outcomes(draws: xr.Dataset, measure: Callable[[Array], Array]) -> Columns:
     columns = {name: draws[name].to_numpy() for name in ("run", *FIELDS)}
-    columns |= {name: draws[name].to_numpy() for name in COSTS if name != "steps" and draws[name].notnull().all()}  # noqa: PD004 - xarray
+    spent = {name: draws[name].to_numpy() for name in COSTS if name != "steps"}  # steps are end_step
+    columns |= {name: cost for name, cost in spent.items() if np.isfinite(cost).all()}
     for domain in draws["domain"].to_numpy():
         for quantity in ("loss", "change"):
             columns |= _summary(f"{domain}_{quantity}", samples(draws[quantity].sel(domain=domain)))
@@ -220,7 +222,7 @@ def _compared(columns: Columns, question: Question, objective: Array) -> pd.Data
     """Return a table with feasibility and the draw-by-draw comparison of the objective (run, sample)."""
     table = pd.DataFrame(columns)
     feasible = table[[f"meets {limit}" for limit in question.limits]].all(axis=1).to_numpy(bool)
-    if question.joint is not None and question.limits:
+    if question.joint is not None:
         feasible = feasible & (table[ALL] >= question.joint).to_numpy()
     compared = feasible | ~feasible.any()
     lowest = objective[compared].min(axis=0)

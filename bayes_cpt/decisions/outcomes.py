@@ -23,6 +23,8 @@ from bayes_cpt.errors import BayesCptError, DataError, quoted
 type When = Literal["end", "best"]
 
 WHENS: tuple[When, ...] = ("end", "best")
+ALL = "probability_all_limits"
+"""Column of the probability of meeting all limits at once."""
 HIGHEST = "highest_"
 """Prefix of the highest value over the steps of a run."""
 
@@ -56,6 +58,8 @@ def check_question(question: Question, domains: Collection[str]) -> None:
     for name, given, right in (("of", question.of, QUANTITIES), ("at", question.at, WHENS)):
         if given not in right:
             raise BayesCptError(f"{name} must be {' or '.join(map(repr, right))}, not {quoted(given)}")
+    if question.joint is not None and not question.limits:
+        raise BayesCptError("A joint probability is of meeting limits, and there is none; give limits or leave it out.")
     if question.joint is not None and not 0 < question.joint < 1:
         raise BayesCptError(f"The joint probability of all limits is {question.joint:g}; it must lie between 0 and 1.")
 

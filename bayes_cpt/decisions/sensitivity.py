@@ -11,8 +11,7 @@ import xarray as xr
 from bayes_cpt.decisions.choose import Decision, decide
 from bayes_cpt.decisions.limits import Limit
 from bayes_cpt.decisions.objectives import COSTS
-from bayes_cpt.decisions.outcomes import Question
-from bayes_cpt.decisions.words import ALL
+from bayes_cpt.decisions.outcomes import ALL, Question
 
 WEIGHTS = np.linspace(0, 1, 11)
 PROBABILITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)

@@ -5,10 +5,7 @@ import math
 import pandas as pd
 import xarray as xr
 
-from bayes_cpt.decisions.outcomes import Question
-
-ALL = "probability_all_limits"
-"""Column of the probability of meeting all limits at once."""
+from bayes_cpt.decisions.outcomes import ALL, Question
 
 
 def warnings(draws: xr.Dataset) -> list[str]:
@@ -47,7 +44,7 @@ def violated(row: pd.Series, question: Question) -> str:
         for limit in question.limits
         if not row[f"meets {limit}"]
     ]
-    if question.joint is not None and question.limits and row[ALL] < question.joint:
+    if question.joint is not None and row[ALL] < question.joint:
         said.append(
             f"meets all limits at once with probability {rounded_down(row[ALL]):g}, {question.joint:g} required"
         )
